@@ -1,0 +1,45 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Release builds are Embedded Swift: one small library without a runtime.
+/// Debug builds are ordinary Swift, so that `swift test` works as everywhere.
+let engine: [SwiftSetting] = [
+    .enableExperimentalFeature("Embedded", .when(configuration: .release)),
+    // A section for each function, so that the linker drops what is not called.
+    .unsafeFlags(["-wmo", "-Xfrontend", "-function-sections"], .when(configuration: .release)),
+]
+
+/// All but the kernels is compiled for size: what a step costs is spent in the kernels.
+let small = engine + [.unsafeFlags(["-Osize", "-Xllvm", "-enable-machine-outliner=always",
+                                            "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
+/// A kernel target is compiled for one instruction set, always optimised: SIMD code without
+/// optimisation is a hundred times slower, in tests too.
+func kernel(_ level: String) -> [SwiftSetting] {
+    engine + [.unsafeFlags(["-Xcc", "-march=\(level)", "-O", "-wmo"])]
+}
+
+let package = Package(
+    name: "Cadenza",
+    products: [
+        .library(name: "cadenza", type: .static, targets: ["CadenzaABI"]),
+    ],
+    targets: [
+        // Public: the C ABI. Everything a user can call is declared in include/cadenza.h.
+        .target(name: "CCadenza"),
+        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "CSystem"], swiftSettings: small),
+
+        // Detail
+        .target(name: "CSystem"),
+        .target(name: "Engine", dependencies: ["CSystem", "KernelsV2", "KernelsV3", "KernelsV4"], swiftSettings: small),
+        .target(name: "Files", dependencies: ["Engine", "CSystem"], swiftSettings: small),
+        .target(name: "KernelsV2", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v2")),
+        .target(name: "KernelsV3", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v3")),
+        .target(name: "KernelsV4", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v4")),
+
+        // Tests
+        .testTarget(name: "EngineTests", dependencies: ["Engine"]),
+        .testTarget(name: "KernelTests", dependencies: ["CSystem", "Engine", "KernelsV2", "KernelsV3", "KernelsV4"],
+                    swiftSettings: [.unsafeFlags(["-O"])]),
+    ]
+)

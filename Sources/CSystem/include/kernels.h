@@ -1,0 +1,133 @@
+/* The table of SIMD kernels: one per instruction set, filled by the Kernels… targets, chosen once.
+ *
+ * Packed weights. A matrix W[inputs][outputs] is packed into panels of 16 outputs: panel p holds, for
+ * k = 0 … inputs-1 in turn, the 16 values W[k][16p … 16p+15], zero beyond `outputs`. A gated layer with
+ * G gates of `units` packs panel (b, g) at index b·G + g from the columns g·units + 16b …, so that the G
+ * gates of a block of 16 units stand together; `blocks` = ceil(units / 16).
+ *
+ * One answer. Every output is one chain of products in index order: it starts at the bias (or at a given
+ * start), then adds x[k]·W[k] for k ascending, then h[k]·U[k] for k ascending, by fused multiply-add where
+ * the level has it. How many rows or panels a kernel takes at once never shows in the bits, nor does it among
+ * levels with fused multiply-add. exp, log, tanh and sigmoid are at most 2 floats from the correctly rounded one.
+ * NaN goes in and comes out; nothing traps. Sizes are the caller's promise: not negative, and products of them
+ * within memory.
+ *
+ * Strides count floats between rows. Buffers hold exactly the floats that are named, no padding is read or
+ * written beyond them, save that packed weights, packed biases, gate rows and states are whole blocks of 16.
+ * Packed weights and biases are aligned to 64 bytes; nothing else need be aligned. States after a step hold
+ * zeros from `units` to the end of their last block, whatever the activation.
+ */
+#ifndef CADENZA_KERNELS_H
+#define CADENZA_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Activations that work on each value alone. Parameters a, b, c as said; others have none. */
+typedef enum cz_activation_kind {
+    CZ_LINEAR = 0,
+    CZ_SIGMOID,
+    CZ_TANH,
+    CZ_RELU,            /* x below threshold c: a·(x − c); else min(x, b): Keras ReLU(negative_slope a, max_value b, threshold c) */
+    CZ_HARD_SIGMOID,    /* clip(a·x + b, 0, 1): Keras 2 has 0.2, 0.5; Keras 3 has 1/6, 0.5 */
+    CZ_ELU,             /* x > 0 ? x : a·(exp(x) − 1) */
+    CZ_SELU,            /* b·elu(x) with alpha a */
+    CZ_CELU,            /* max(0, x) + min(0, a·(exp(x/a) − 1)) */
+    CZ_GELU,            /* exact: x·Φ(x) by erf */
+    CZ_GELU_TANH,       /* the tanh approximation */
+    CZ_SILU,            /* x·sigmoid(x) */
+    CZ_MISH,            /* x·tanh(softplus(x)) */
+    CZ_SOFTPLUS,
+    CZ_SOFTSIGN,
+    CZ_EXPONENTIAL,
+    CZ_LOG_SIGMOID,
+    CZ_HARD_SILU,       /* x·hard_sigmoid of Keras 3 */
+    CZ_HARD_TANH,
+    CZ_HARD_SHRINK,     /* |x| > a ? x : 0 */
+    CZ_SOFT_SHRINK,     /* |x| > a ? x − sign(x)·a : 0 */
+    CZ_TANH_SHRINK,     /* x − tanh(x) */
+    CZ_SQUAREPLUS,      /* (x + sqrt(x² + a)) / 2 */
+    CZ_SPARSE_PLUS,
+    CZ_SPARSE_SIGMOID,
+    CZ_THRESHOLD,       /* x > a ? x : b */
+    CZ_EXP,             /* the plain functions, for other kernels and the accuracy tests */
+    CZ_LOG,
+    CZ_ACTIVATION_COUNT
+} cz_activation_kind;
+
+typedef struct cz_activation {
+    int32_t kind;       /* cz_activation_kind */
+    float a, b, c;
+} cz_activation;
+
+/* One LSTM step of `rows` rows. gates i f c o: c' = f·c + i·act(c̃), h' = o·act(c'). */
+typedef struct cz_lstm {
+    long rows, inputs, units;
+    const float *x; long x_stride;              /* [rows][inputs]; NULL: `start` already holds bias + x·kernel */
+    const float *start; long start_stride;      /* [rows][blocks·4·16] in panel order; used only where x is NULL */
+    const float *kernel;                        /* packed [inputs], 4 gates */
+    const float *recurrent;                     /* packed [units], 4 gates */
+    const float *bias;                          /* [blocks·4·16] in panel order */
+    const float *h, *c; long state_stride;      /* states before the step: blocks·16 floats a row */
+    float *h_out, *c_out; long state_out_stride;/* states after it; must not overlap h, c */
+    cz_activation activation, recurrent_activation;
+} cz_lstm;
+
+/* One GRU step. gates z r h: h' = z·h + (1 − z)·h̃.
+ * reset_after: h̃ = act(x·W + b_in + r·(h·U + b_rec)); else h̃ = act(x·W + b + (r·h)·U). */
+typedef struct cz_gru {
+    long rows, inputs, units;
+    const float *x; long x_stride;
+    const float *start; long start_stride;      /* [rows][blocks·3·16]: bias (z, r merged; h the input one) + x·kernel */
+    const float *kernel;                        /* packed [inputs], 3 gates */
+    const float *recurrent;                     /* reset_after: packed, 3 gates; else packed with 2 gates (z r) */
+    const float *recurrent_h;                   /* not reset_after: packed, 1 gate (h); else NULL */
+    const float *bias;                          /* [blocks·3·16] in panel order */
+    const float *recurrent_bias_h;              /* reset_after: [blocks·16], the h gate's recurrent bias; else NULL */
+    const float *h; long state_stride;
+    float *h_out; long state_out_stride;
+    float *scratch;                             /* not reset_after: rows·blocks·16·2 floats; else may be NULL */
+    cz_activation activation, recurrent_activation;
+} cz_gru;
+
+/* One SimpleRNN step: h' = act(bias + x·W + h·U). */
+typedef struct cz_simple_rnn {
+    long rows, inputs, units;
+    const float *x; long x_stride;
+    const float *start; long start_stride;      /* [rows][blocks·16] */
+    const float *kernel, *recurrent;            /* packed, 1 gate */
+    const float *bias;                          /* [blocks·16] */
+    const float *h; long state_stride;
+    float *h_out; long state_out_stride;
+    cz_activation activation;
+} cz_simple_rnn;
+
+typedef struct cz_kernels {
+    const char *name;                           /* "x86-64-v2", "x86-64-v3", "x86-64-v4", "neon" */
+
+    /* out[r][j] = start[r][j] + Σ_k x[r][k]·W[k][j] for j < outputs. start_stride 0: one bias row for all;
+     * start NULL: zeros; start may be out. */
+    void (*affine)(const float *x, long x_stride, long rows, long inputs, const float *packed, long outputs,
+                   const float *start, long start_stride, float *out, long out_stride);
+
+    void (*lstm)(const cz_lstm *);
+    void (*gru)(const cz_gru *);
+    void (*simple_rnn)(const cz_simple_rnn *);
+
+    /* out[i] = activation(x[i]); out may be x. */
+    void (*activate)(const cz_activation *, const float *x, float *out, long count);
+
+    /* Softmax, log-softmax over each row of `count` values; out may be x. */
+    void (*softmax)(const float *x, long x_stride, float *out, long out_stride, long rows, long count);
+    void (*log_softmax)(const float *x, long x_stride, float *out, long out_stride, long rows, long count);
+} cz_kernels;
+
+/* Each level's table, filled by its Kernels… target. The engine calls these C functions and imports none of those
+ * modules: the compiler would inline their code into its own, compiled for the baseline. */
+#if defined(__x86_64__)
+cz_kernels cz_kernels_v2(void);
+cz_kernels cz_kernels_v3(void);
+cz_kernels cz_kernels_v4(void);
+#endif
+
+#endif

@@ -1,0 +1,29 @@
+/* What the engine needs of the operating system, and no more. */
+#ifndef CADENZA_SYSTEM_H
+#define CADENZA_SYSTEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Memory aligned to 64 bytes and zeroed; NULL where there is none. */
+void *cz_allocate(size_t bytes);
+void cz_free(void *);
+
+/* A file mapped read-only. On failure returns -1 and leaves errno's text in `why`. An empty file maps to
+ * address NULL, size 0. */
+int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size);
+void cz_unmap(const void *address, size_t size);
+
+/* Writes a file whole or not at all: a temporary file beside it, flushed, then renamed over it. */
+int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size);
+
+/* The x86-64 level of this processor and system (1 … 4); 0 elsewhere. */
+int cz_x86_level(void);
+
+/* The calling thread's last message: a buffer of the thread's own. */
+char *cz_message(size_t *capacity);
+
+/* An environment variable's value, or NULL. */
+const char *cz_environment(const char *name);
+
+#endif

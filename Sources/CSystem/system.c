@@ -1,0 +1,155 @@
+#define _GNU_SOURCE
+#include "system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+void *cz_allocate(size_t bytes) {
+    if (bytes > PTRDIFF_MAX - 64) return NULL;
+    void *memory = NULL;
+    size_t whole = (bytes + 63) / 64 * 64;
+    if (posix_memalign(&memory, 64, whole ? whole : 64) != 0) return NULL;
+    memset(memory, 0, whole);
+    return memory;
+}
+
+void cz_free(void *memory) { free(memory); }
+
+static int failed(char *why, size_t why_size, const char *what) {
+    snprintf(why, why_size, "%s: %s", what, strerror(errno));
+    return -1;
+}
+
+int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size) {
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return failed(why, why_size, "cannot open");
+    struct stat status;
+    if (fstat(file, &status) != 0) {
+        failed(why, why_size, "cannot read its size");
+        close(file);
+        return -1;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        snprintf(why, why_size, "is not a regular file");
+        close(file);
+        return -1;
+    }
+    *address = NULL;
+    *size = (size_t)status.st_size;
+    if (*size > 0) {
+        void *map = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (map == MAP_FAILED) {
+            failed(why, why_size, "cannot map");
+            close(file);
+            return -1;
+        }
+        *address = map;
+    }
+    close(file);
+    return 0;
+}
+
+void cz_unmap(const void *address, size_t size) {
+    if (address) munmap((void *)address, size);
+}
+
+int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size) {
+    size_t length = strlen(path);
+    char *temporary = malloc(length + 8);
+    if (!temporary) return failed(why, why_size, "cannot name a temporary file");
+    memcpy(temporary, path, length);
+    memcpy(temporary + length, ".XXXXXX", 8);
+    int file = mkostemp(temporary, O_CLOEXEC);
+    if (file < 0) {
+        failed(why, why_size, "cannot create a temporary file beside it");
+        free(temporary);
+        return -1;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    int ok = fchmod(file, 0666 & ~mask) == 0;
+    for (size_t done = 0; ok && done < size;) {
+        ssize_t n = write(file, (const char *)bytes + done, size - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) ok = 0;
+        else done += (size_t)n;
+    }
+    ok = ok && fsync(file) == 0;
+    if (!ok) failed(why, why_size, "cannot write");
+    if (close(file) != 0 && ok) {
+        failed(why, why_size, "cannot write");
+        ok = 0;
+    }
+    if (ok && rename(temporary, path) != 0) {
+        failed(why, why_size, "cannot rename the temporary file over it");
+        ok = 0;
+    }
+    if (!ok) unlink(temporary);
+    free(temporary);
+    return ok ? 0 : -1;
+}
+
+#if defined(__x86_64__)
+/* Whether a register has all of these bits. */
+static int has(unsigned value, unsigned wanted) { return (value & wanted) == wanted; }
+
+/* The register states that the operating system saves (XCR0). */
+static unsigned saved_states(void) {
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+#endif
+
+/* The levels are those of the x86-64 psABI. */
+int cz_x86_level(void) {
+#if defined(__x86_64__)
+    unsigned a, b, c, d, most_basic, most_extended;
+    __cpuid(0, most_basic, b, c, d);
+    __cpuid(0x80000000u, most_extended, b, c, d);
+    if (most_basic < 1 || most_extended < 0x80000001u) return 1;
+    unsigned basic, extended, leaf7 = 0;
+    __cpuid(1, a, b, basic, d);
+    __cpuid(0x80000001u, a, b, extended, d);
+    if (most_basic >= 7) __cpuid_count(7, 0, a, leaf7, c, d);
+
+    /* SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF */
+    if (!has(basic, 1u << 0 | 1u << 9 | 1u << 13 | 1u << 19 | 1u << 20 | 1u << 23) || !has(extended, 1u << 0)) return 1;
+    /* FMA, MOVBE, OSXSAVE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT; xmm and ymm saved */
+    if (!has(basic, 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29) || !has(leaf7, 1u << 3 | 1u << 5 | 1u << 8)
+        || !has(extended, 1u << 5) || !has(saved_states(), 0x06)) return 2;
+    /* AVX-512 F, DQ, CD, BW, VL; masks and zmm saved */
+    if (!has(leaf7, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) || !has(saved_states(), 0xE6)) return 3;
+    return 4;
+#else
+    return 0;
+#endif
+}
+
+char *cz_message(size_t *capacity) {
+    static _Thread_local char message[2048];
+    *capacity = sizeof message;
+    return message;
+}
+
+const char *cz_environment(const char *name) { return getenv(name); }
+
+/* Swift's dictionaries seed themselves with this; glibc has it only since 2.36, older systems must load us too. */
+void arc4random_buf(void *bytes, size_t count) {
+    for (size_t done = 0; done < count;) {
+        ssize_t n = getrandom((char *)bytes + done, count - done, 0);
+        if (n > 0) done += (size_t)n;
+        else if (errno != EINTR) abort();
+    }
+}

@@ -1,0 +1,134 @@
+import CCadenza
+import CSystem
+import Engine
+
+// The boundary: every exported function checks its arguments, calls the engine, and maps a failure to a status and the
+// thread's message. There is no logic here.
+
+/// Runs the body of an exported function; a failure becomes its status and message.
+func attempt(_ body: () throws(Failure) -> Void) -> cadenza_status {
+    do throws(Failure) {
+        try body()
+        return CADENZA_OK
+    } catch {
+        report(error.message)
+        return cadenza_status(rawValue: cadenza_status.RawValue(error.code.rawValue))
+    }
+}
+
+/// Leaves a message for cadenza_last_message, cut to what its buffer holds.
+private func report(_ message: String) {
+    var capacity = 0
+    guard let buffer = cz_message(&capacity) else { return }
+    var length = 0
+    for byte in message.utf8 where length < capacity - 1 {
+        buffer[length] = CChar(bitPattern: byte == 10 || byte == 13 ? 32 : byte)
+        length += 1
+    }
+    buffer[length] = 0
+}
+
+/// The failure of an argument that must not be NULL.
+func missing(_ argument: StaticString) -> Failure {
+    Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is NULL")
+}
+
+/// A pointer argument that must be there.
+func given<T>(_ pointer: UnsafePointer<T>?, _ argument: StaticString) throws(Failure) -> UnsafePointer<T> {
+    guard let pointer else { throw missing(argument) }
+    return pointer
+}
+
+func given<T>(_ pointer: UnsafeMutablePointer<T>?, _ argument: StaticString) throws(Failure) -> UnsafeMutablePointer<T> {
+    guard let pointer else { throw missing(argument) }
+    return pointer
+}
+
+/// A C string argument, decoded.
+func text(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> String {
+    Name(try bytes(pointer, argument)).string
+}
+
+/// A C string argument as bytes.
+func bytes(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> [UInt8] {
+    var next = try given(pointer, argument)
+    var bytes: [UInt8] = []
+    while next.pointee != 0 {
+        bytes.append(UInt8(bitPattern: next.pointee))
+        next += 1
+    }
+    return bytes
+}
+
+/// A size argument as the engine's Int.
+func count(_ size: Int, _ argument: StaticString) throws(Failure) -> Int {
+    guard size >= 0, size <= 1 << 40 else {
+        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is beyond 2^40")
+    }
+    return size
+}
+
+/// An index argument within `0 ..< limit`.
+func index(_ index: Int, below limit: Int, _ argument: StaticString) throws(Failure) -> Int {
+    guard index >= 0, index < limit else {
+        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is \(index < 0 ? "beyond all" : "\(index)"), expected less than \(limit)")
+    }
+    return index
+}
+
+/// Fills a caller's buffer, or tells how large it must be: the way of all calls that give bytes.
+func deliver(_ size: Int, to buffer: UnsafeMutableRawPointer?, capacity: Int, _ needed: UnsafeMutablePointer<Int>?,
+             _ fill: (UnsafeMutableRawPointer) -> Void) throws(Failure) {
+    let needed = try given(needed, "size")
+    if let buffer {
+        guard capacity < 0 || capacity >= size else {
+            throw Failure(.invalidArgument, "capacity is \(capacity) bytes, expected \(size) or more")
+        }
+        fill(buffer)
+    }
+    needed.pointee = size
+}
+
+/// A text with its terminating zero, delivered like bytes.
+func deliver(_ text: String, to buffer: UnsafeMutablePointer<CChar>?, capacity: Int,
+             _ needed: UnsafeMutablePointer<Int>?) throws(Failure) {
+    let utf8 = Array(text.utf8)
+    try deliver(utf8.count + 1, to: buffer, capacity: capacity, needed) { memory in
+        for (i, byte) in utf8.enumerated() { memory.storeBytes(of: byte, toByteOffset: i, as: UInt8.self) }
+        memory.storeBytes(of: 0, toByteOffset: utf8.count, as: UInt8.self)
+    }
+}
+
+/// Fills a struct that begins with struct_size: only as far as the caller's version of it goes.
+func fill<T>(_ target: UnsafeMutablePointer<T>?, _ argument: StaticString, _ value: T) throws(Failure) {
+    let target = try given(target, argument)
+    let size = UnsafeRawPointer(target).load(as: Int.self)
+    guard size >= MemoryLayout<T>.size else {
+        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string)->struct_size is \(size < 0 ? 0 : size), "
+            + "expected sizeof the struct (\(MemoryLayout<T>.size))")
+    }
+    var value = value
+    withUnsafeMutableBytes(of: &value) { source in
+        source.storeBytes(of: size, as: Int.self)
+        UnsafeMutableRawPointer(target).copyMemory(from: source.baseAddress!, byteCount: MemoryLayout<T>.size)
+    }
+}
+
+/// The engine's object behind a handle.
+func object<T: AnyObject>(_ handle: OpaquePointer?, _ argument: StaticString) throws(Failure) -> T {
+    guard let handle else { throw missing(argument) }
+    return Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
+}
+
+/// A new handle to an object, which release takes back.
+func handle<T: AnyObject>(_ object: T) -> OpaquePointer {
+    OpaquePointer(Unmanaged.passRetained(object).toOpaque())
+}
+
+func retain<T: AnyObject>(_ handle: OpaquePointer, _ type: T.Type) {
+    _ = Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).retain()
+}
+
+func release<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type) {
+    if let handle { Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).release() }
+}

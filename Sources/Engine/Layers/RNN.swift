@@ -1,0 +1,249 @@
+import CSystem
+
+/// A loop over time around one cell, or around a stack of them: LSTM, GRU, SimpleRNN, RNN.
+///
+/// Input [time, features]. Outputs: [time, units] with return_sequences, else [units]; with return_state the
+/// final states behind it, each [units].
+public final class RNN: Layer {
+    public struct Options: Sendable {
+        public var returnSequences = false
+        public var returnState = false
+        public var goBackwards = false
+        /// Masked steps give zeros instead of the previous output.
+        public var zeroOutputForMask = false
+        /// Keras 3 passes no mask to a layer that it gives an initial state (as of 3.15): all steps count.
+        public var forgetsMaskWithInitialState = false
+
+        public init() {}
+    }
+
+    public let cells: [Cell]
+    public let options: Options
+    /// Whether the weights' paths name the cell: for RNN over given cells.
+    private let namesCells: Bool
+    private var features = anyLength
+
+    public init(name: Name, className: Name, cells: [Cell], namesCells: Bool, options: Options) {
+        self.cells = cells
+        self.namesCells = namesCells
+        self.options = options
+        super.init(name: name, className: className)
+    }
+
+    var units: Int { cells[cells.count - 1].units }
+
+    /// Widths of the states as they are shown: h (and c) of each cell.
+    var stateShapes: [Shape] { cells.flatMap { cell in cell.stateNames.map { _ in [cell.units] } } }
+
+    /// Masked steps answer with the previous output, which is then a state too.
+    override func states(masked: Bool) -> [StateSlot] {
+        var slots: [StateSlot] = []
+        for (index, cell) in cells.enumerated() {
+            for state in cell.stateNames {
+                let name = cells.count == 1 ? state : Name("\(index)/") + state
+                slots.append(StateSlot(name: name, units: cell.units, isHidden: false))
+            }
+        }
+        if masked { slots.append(StateSlot(name: "previous output", units: units, isHidden: true)) }
+        return slots
+    }
+
+    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+        let shape = try single(inputs)
+        guard shape.count == 2 else { throw failure("takes [batch, time, features], not \(describe(shape))") }
+        if features >= 0, shape[1] >= 0, shape[1] != features {
+            throw failure("expects \(features) features, not \(shape[1]) (its input is \(describe(shape)))")
+        }
+        let output = options.returnSequences ? [shape[0], units] : [units]
+        return options.returnState ? [output] + stateShapes : [output]
+    }
+
+    override func build(_ inputs: [Shape]) throws(Failure) {
+        let shape = try single(inputs)
+        features = shape.count == 2 ? shape[1] : anyLength
+        var width = features
+        for (index, cell) in cells.enumerated() {
+            try cell.build(features: width, in: self, path: namesCells ? Name(cells.count == 1 ? "cell" : "\(index)") : "")
+            width = cell.units
+        }
+    }
+
+    override func pack() throws(Failure) {
+        for cell in cells { try cell.pack() }
+    }
+
+    override var passesMask: Bool { options.returnSequences }
+    override var heedsMask: Bool { true }
+
+    override func heedsMask(withInitialState: Bool) -> Bool {
+        !(withInitialState && options.forgetsMaskWithInitialState)
+    }
+
+    public override var isRecurrent: Bool { true }
+    override var initialStateShapes: [Shape] { stateShapes }
+
+    override var parameters: [Float] {
+        [options.returnSequences, options.returnState, options.goBackwards, options.zeroOutputForMask].map { $0 ? 1 : 0 }
+            + cells.flatMap { [Float($0.units)] + $0.parameters }
+    }
+
+    override func streaming(_ inputs: [Timeline], _ shapes: [Shape]) -> Streaming {
+        let others = [Timeline](repeating: .still, count: options.returnState ? stateShapes.count : 0)
+        if inputs[0] == .still { return .streams([.still] + others) }
+        if options.goBackwards {
+            return .needsWhole("go_backwards=True reads the last step first; "
+                + "train it forwards, or run it on the whole sequence")
+        }
+        return .streams([options.returnSequences ? .flowing : .still] + others)
+    }
+
+    override func operation(_ binding: inout Binding) throws(Failure) -> Operation? {
+        for index in binding.outputs.indices { try binding.allocateOutput(index) }
+        return try RNNOperation(self, binding)
+    }
+}
+
+final class RNNOperation: Operation {
+    private let layer: RNN
+    private let input: Tensor
+    private let initialStates: [Tensor]
+    private let outputs: [Tensor]
+    private let time: Int
+    private let features: Int
+    private let units: Int
+    /// Floats of one row's states: those of the cells, then the previous output where there is a mask.
+    private let width: Int
+    /// Where in a row of states the output lies: the last cell's h, or the previous output.
+    private let outputPlace: Int
+    /// Where the last cell's h lies.
+    private let lastPlace: Int
+    private let steps: [CellStep]
+    private let offset: Int?
+    /// Two blocks of states [rows][width], for states that the stream does not carry or that begin elsewhere.
+    private let blocks: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>)?
+
+    init(_ layer: RNN, _ binding: Binding) throws(Failure) {
+        self.layer = layer
+        initialStates = binding.initialStates
+        var input = binding.inputs[0]
+        if layer.options.forgetsMaskWithInitialState && !initialStates.isEmpty { input.mask = nil }
+        self.input = input
+        outputs = binding.outputs
+        time = input.shape[0]
+        features = input.shape[1]
+        units = layer.units
+        let cellsWidth = layer.cells.reduce(0) { $0 + $1.stateWidth }
+        lastPlace = cellsWidth - layer.cells[layer.cells.count - 1].stateWidth
+        outputPlace = input.mask == nil ? lastPlace : cellsWidth
+        width = input.mask == nil ? cellsWidth : cellsWidth + padded(units)
+        offset = binding.stateOffset
+        var steps: [CellStep] = []
+        var features = features
+        for cell in layer.cells {
+            steps.append(try cell.step(features: features, rows: binding.capacity, kernels: binding.kernels,
+                                       workspace: binding.workspace))
+            features = cell.units
+        }
+        self.steps = steps
+        if offset == nil || !initialStates.isEmpty {
+            let count = try multiplied(binding.capacity, width)
+            blocks = (try binding.workspace.floats(count), try binding.workspace.floats(count))
+        } else {
+            blocks = nil
+        }
+    }
+
+    override func run(_ moment: Moment) {
+        if let offset {
+            let from = UnsafePointer(begin(moment, offset)) ?? moment.state + offset
+            let fromStride = initialStates.isEmpty ? moment.stride : width
+            let to = moment.next + offset
+            step(0, rows: moment.rows, from: from, fromStride: fromStride, to: to, toStride: moment.stride)
+            finish(rows: moment.rows, states: UnsafePointer(to), stride: moment.stride)
+        } else if var (from, to) = blocks {
+            begin(rows: moment.rows, from)
+            for t in 0..<time {
+                step(t, rows: moment.rows, from: UnsafePointer(from), fromStride: width, to: to, toStride: width)
+                swap(&from, &to)
+            }
+            finish(rows: moment.rows, states: UnsafePointer(from), stride: width)
+        }
+    }
+
+    /// The carried states with the model's own initial states in the rows that begin; nil where there are none.
+    private func begin(_ moment: Moment, _ offset: Int) -> UnsafeMutablePointer<Float>? {
+        guard !initialStates.isEmpty, let (block, _) = blocks else { return nil }
+        for row in 0..<moment.rows {
+            (block + row &* width).update(from: moment.state + offset + row &* moment.stride, count: width)
+            if moment.fresh[row] != 0 { setInitialStates(block + row &* width, row: row) }
+        }
+        return block
+    }
+
+    /// Zeros, or the model's own initial states.
+    private func begin(rows: Int, _ block: UnsafeMutablePointer<Float>) {
+        block.update(repeating: 0, count: rows &* width)
+        if initialStates.isEmpty { return }
+        for row in 0..<rows { setInitialStates(block + row &* width, row: row) }
+    }
+
+    private func setInitialStates(_ states: UnsafeMutablePointer<Float>, row: Int) {
+        var place = states
+        for state in initialStates {
+            place.update(from: state.data + row &* state.count, count: state.count)
+            place += padded(state.count)
+        }
+    }
+
+    /// Step `t` of the loop for all rows, and its output.
+    private func step(_ t: Int, rows: Int, from: UnsafePointer<Float>, fromStride: Int,
+                      to: UnsafeMutablePointer<Float>, toStride: Int) {
+        let moment = layer.options.goBackwards ? time &- 1 &- t : t
+        var x = UnsafePointer(input.data + moment &* features)
+        var xStride = time &* features
+        var place = 0
+        for (index, step) in steps.enumerated() {
+            step.run(rows: rows, x: x, xStride: xStride, from: from + place, fromStride: fromStride,
+                     to: to + place, toStride: toStride)
+            x = UnsafePointer(to + place)
+            xStride = toStride
+            place = place &+ layer.cells[index].stateWidth
+        }
+        if let mask = input.mask {
+            for row in 0..<rows {
+                holdBack(masked: mask[row &* time &+ moment] == 0, from: from + row &* fromStride, to: to + row &* toStride)
+            }
+        }
+        if layer.options.returnSequences {
+            for row in 0..<rows {
+                (outputs[0].data + (row &* time &+ t) &* units).update(from: to + (row &* toStride &+ outputPlace), count: units)
+            }
+        }
+    }
+
+    /// Under a mask: a masked step leaves a row's states as they were and answers with the previous output, or with zeros.
+    private func holdBack(masked: Bool, from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>) {
+        if !masked {
+            (to + outputPlace).update(from: to + lastPlace, count: units)
+        } else {
+            to.update(from: from, count: width)
+            if layer.options.zeroOutputForMask { (to + outputPlace).update(repeating: 0, count: units) }
+        }
+    }
+
+    /// The outputs that are there only at the end.
+    private func finish(rows: Int, states: UnsafePointer<Float>, stride: Int) {
+        for row in 0..<rows {
+            let first = states + row &* stride
+            if !layer.options.returnSequences {
+                (outputs[0].data + row &* units).update(from: first + outputPlace, count: units)
+            }
+            var place = first
+            for index in 1..<max(1, outputs.count) {
+                let state = outputs[index]
+                (state.data + row &* state.count).update(from: place, count: state.count)
+                place += padded(state.count)
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+import CSystem
+
+/// A model running in time: its state, carried from step to step, for rows that step together.
+///
+/// The state is two blocks of [rows][stateSize] floats: a step reads one and writes the other, and then they swap.
+/// So a step that is not to count (peek) is one that does not swap.
+public final class Stream {
+    public let model: Model
+    public let batch: Int
+    private let program: Program
+    private var current: AlignedBuffer
+    private var next: AlignedBuffer
+    /// Steps that each row has made since its reset.
+    private let positions: UnsafeMutablePointer<UInt64>
+    /// Per row: 1 from its reset to its first step, while initial states given by the model hold.
+    private let fresh: UnsafeMutablePointer<UInt8>
+
+    public init(_ model: Model, batch: Int) throws(Failure) {
+        guard batch >= 1 else { throw Failure(.invalidArgument, "batch is \(batch), expected 1 or more") }
+        guard model.canStream else { throw Failure(.cannotStream, "the model cannot stream: \(model.obstacle)") }
+        self.model = model
+        self.batch = batch
+        program = try Program(model, capacity: batch, times: model.inputs.map { _ in 1 }, streaming: true)
+        let count = try multiplied(batch, max(1, model.stateSize))
+        current = try AlignedBuffer(count: count)
+        next = try AlignedBuffer(count: count)
+        positions = .allocate(capacity: batch)
+        fresh = .allocate(capacity: batch)
+        positions.initialize(repeating: 0, count: batch)
+        fresh.initialize(repeating: 1, count: batch)
+    }
+
+    deinit {
+        positions.deallocate()
+        fresh.deallocate()
+    }
+
+    /// A copy that goes on from here on its own.
+    public func fork() throws(Failure) -> Stream {
+        let other = try Stream(model, batch: batch)
+        other.copyState(of: self)
+        return other
+    }
+
+    func copyState(of other: Stream) {
+        current.floats.update(from: other.current.floats, count: current.count)
+        positions.update(from: other.positions, count: batch)
+        fresh.update(from: other.fresh, count: batch)
+    }
+
+    // MARK: Steps
+
+    /// `steps` steps of all rows. Inputs [batch][steps][step size], outputs likewise; an output that is nil, or all, are
+    /// not wanted. states: nil, or for each shown state nil or [batch][steps][units].
+    ///
+    /// Fails before anything has changed, or not at all.
+    public func run(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>,
+                    outputs: UnsafePointer<UnsafeMutablePointer<Float>?>?,
+                    states: UnsafePointer<UnsafeMutablePointer<Float>?>? = nil, advance: Bool = true) throws(Failure) {
+        guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
+        try check(inputs, steps: steps)
+        for step in 0..<steps {
+            for (index, tensor) in program.inputs.enumerated() {
+                gather(tensor, from: inputs[index].unsafelyUnwrapped, step: step, steps: steps)
+            }
+            program.run(Moment(rows: batch, state: UnsafePointer(current.floats), next: next.floats,
+                               stride: model.stateSize, fresh: UnsafePointer(fresh)))
+            if advance {
+                swap(&current, &next)
+                for row in 0..<batch {
+                    positions[row] &+= 1
+                    fresh[row] = 0
+                }
+            }
+            if let outputs {
+                for (index, tensor) in program.outputs.enumerated() {
+                    if let output = outputs[index] { scatter(tensor, to: output, step: step, steps: steps) }
+                }
+            }
+            if let states { scatterStates(to: states, step: step, steps: steps) }
+        }
+    }
+
+    private func check(_ inputs: UnsafePointer<UnsafePointer<Float>?>, steps: Int) throws(Failure) {
+        for (index, tensor) in program.inputs.enumerated() {
+            if inputs[index] == nil {
+                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
+            }
+            _ = try multiplied(steps, batch * tensor.count)
+        }
+        for check in model.idChecks {
+            try model.reportBadID(check.embedding, inputs[check.input].unsafelyUnwrapped,
+                                  count: batch * steps * program.inputs[check.input].count, input: check.input)
+        }
+    }
+
+    private func gather(_ tensor: Tensor, from source: UnsafePointer<Float>, step: Int, steps: Int) {
+        for row in 0..<batch {
+            (tensor.data + row &* tensor.count).update(from: source + (row &* steps &+ step) &* tensor.count, count: tensor.count)
+        }
+    }
+
+    private func scatter(_ tensor: Tensor, to output: UnsafeMutablePointer<Float>, step: Int, steps: Int) {
+        for row in 0..<batch {
+            (output + (row &* steps &+ step) &* tensor.count).update(from: tensor.data + row &* tensor.count, count: tensor.count)
+        }
+    }
+
+    private func scatterStates(to states: UnsafePointer<UnsafeMutablePointer<Float>?>, step: Int, steps: Int) {
+        for (index, state) in model.shownStates.enumerated() {
+            guard let output = states[index] else { continue }
+            let units = state.slot.units
+            for row in 0..<batch {
+                (output + (row &* steps &+ step) &* units).update(from: place(state, row), count: units)
+            }
+        }
+    }
+
+    private func place(_ state: Model.State, _ row: Int) -> UnsafeMutablePointer<Float> {
+        current.floats + (row &* model.stateSize &+ state.offset)
+    }
+
+    // MARK: State
+
+    /// Back to the zero state.
+    public func reset() {
+        for row in 0..<batch { reset(row: row) }
+    }
+
+    public func reset(row: Int) {
+        (current.floats + row * model.stateSize).update(repeating: 0, count: model.stateSize)
+        positions[row] = 0
+        fresh[row] = 1
+    }
+
+    public func position(row: Int) -> UInt64 { positions[row] }
+
+    /// Copies a shown state out: [batch][units].
+    public func state(_ state: Model.State, into values: UnsafeMutablePointer<Float>) {
+        for row in 0..<batch { (values + row * state.slot.units).update(from: place(state, row), count: state.slot.units) }
+    }
+
+    /// Copies a shown state in. The model's own initial states no longer hold.
+    public func setState(_ state: Model.State, _ values: UnsafePointer<Float>) {
+        for row in 0..<batch {
+            place(state, row).update(from: values + row * state.slot.units, count: state.slot.units)
+            fresh[row] = 0
+        }
+    }
+
+    /// How many values of a row's state are NaN or infinite.
+    public func nonfiniteStates(row: Int) -> Int {
+        var count = 0
+        for state in model.states {
+            let values = place(state, row)
+            for i in 0..<state.slot.units where !values[i].isFinite { count += 1 }
+        }
+        return count
+    }
+}
+
+// MARK: Snapshots
+
+/// A snapshot: little-endian 64-bit words (magic and version, model's fingerprint, batch, floats of a row), then for each
+/// row its position, whether it is fresh, and its states as 32-bit floats, then a hash of all that.
+extension Stream {
+    private static let magic: UInt64 = 0x0001_4D41_4544_5A43 // "CZDEAM", version 1
+    private static let headerSize = 32
+    private static let hashSize = 8
+
+    private var floatsPerRow: Int { model.states.reduce(0) { $0 + $1.slot.units } }
+    private var rowSize: Int { 8 + 1 + 4 * floatsPerRow }
+
+    /// Bytes that a snapshot takes.
+    public var snapshotSize: Int { Stream.headerSize + batch * rowSize + Stream.hashSize }
+
+    /// Writes `snapshotSize` bytes.
+    public func snapshot(into bytes: UnsafeMutableRawPointer) {
+        var place = bytes
+        func put<T: FixedWidthInteger>(_ value: T) {
+            place.storeBytes(of: value.littleEndian, as: T.self)
+            place += MemoryLayout<T>.size
+        }
+        put(Stream.magic)
+        put(model.fingerprint)
+        put(UInt64(batch))
+        put(UInt64(floatsPerRow))
+        for row in 0..<batch {
+            put(positions[row])
+            put(fresh[row])
+            for state in model.states {
+                let values = self.place(state, row)
+                for i in 0..<state.slot.units { put(values[i].bitPattern) }
+            }
+        }
+        put(Stream.hash(UnsafeRawBufferPointer(start: bytes, count: snapshotSize - Stream.hashSize)))
+    }
+
+    /// Continues from a snapshot. Changes nothing where it fails.
+    public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+        guard bytes.count >= Stream.headerSize + Stream.hashSize, let base = bytes.baseAddress else {
+            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, fewer than its header")
+        }
+        func get<T: FixedWidthInteger>(_ offset: Int, _ type: T.Type) -> T {
+            T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: type))
+        }
+        guard get(0, UInt64.self) == Stream.magic else {
+            throw Failure(.invalidFile, "this is not a snapshot of a stream, or one of another version")
+        }
+        let body = UnsafeRawBufferPointer(start: base, count: bytes.count - Stream.hashSize)
+        guard get(body.count, UInt64.self) == Stream.hash(body) else {
+            throw Failure(.invalidFile, "the snapshot is damaged: its checksum does not fit")
+        }
+        guard get(8, UInt64.self) == model.fingerprint else {
+            throw Failure(.mismatch, "the snapshot was taken of another model: its fingerprint differs")
+        }
+        guard get(16, UInt64.self) == UInt64(batch) else {
+            throw Failure(.mismatch, "the snapshot has \(get(16, UInt64.self)) rows, the stream \(batch)")
+        }
+        guard get(24, UInt64.self) == UInt64(floatsPerRow), bytes.count == snapshotSize else {
+            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, expected \(snapshotSize)")
+        }
+        var offset = Stream.headerSize
+        for row in 0..<batch {
+            positions[row] = get(offset, UInt64.self)
+            fresh[row] = get(offset + 8, UInt8.self) == 0 ? 0 : 1
+            offset += 9
+            for state in model.states {
+                let values = place(state, row)
+                for i in 0..<state.slot.units {
+                    values[i] = Float(bitPattern: get(offset, UInt32.self))
+                    offset += 4
+                }
+            }
+        }
+    }
+
+    private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+        var hash = Hash64()
+        hash.combine(bytes: bytes)
+        return hash.value
+    }
+}

@@ -1,0 +1,5 @@
+import CSystem
+
+/// The kernels for processors of level x86-64-v3.
+@c @implementation
+public func cz_kernels_v3() -> cz_kernels { makeTable(name: "x86-64-v3") }

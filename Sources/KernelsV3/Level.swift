@@ -1,0 +1,19 @@
+/// x86-64-v3: AVX2 has sixteen registers of eight floats. Two fused multiply-adds a cycle, each of four cycles, want
+/// eight sums in flight at the least; twelve leave room for the weights and one value of x.
+enum Level {
+    /// Rows that a tile takes at most.
+    static let rows = 6
+    /// Panels that a tile takes at most.
+    static let panels = 4
+
+    typealias Rows1 = Tile<1, 4>
+    typealias Rows2 = Tile<2, 2>
+    typealias Rows3 = Tile<3, 1>
+    typealias Rows4 = Tile<4, 1>
+    typealias Rows5 = Tile<5, 1>
+    typealias Rows6 = Tile<6, 1>
+}
+
+/// x·y + z, rounded once.
+@inline(always)
+func fused(_ x: Vector, _ y: Vector, _ z: Vector) -> Vector { .fused(x, y, z) }
