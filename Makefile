@@ -16,7 +16,7 @@ SECONDS ?= 600
 
 OBJECTS := .build/release/cadenza.product/Objects.LinkFileList
 LINK    := $(CC) -shared -fuse-ld=lld -Wl,-soname,libcadenza.so.$(MAJOR) -Wl,--version-script=Sources/CadenzaABI/cadenza.map \
-           -Wl,--gc-sections -Wl,--icf=all -Wl,-z,pack-relative-relocs -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined
+           -Wl,--gc-sections -Wl,--icf=all -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined
 
 # Swift decides what is to be compiled; the second make links where that gave new objects.
 .PHONY: library

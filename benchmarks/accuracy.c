@@ -3,7 +3,7 @@
  *     swift build -c release --product cadenza
  *     B=.build/release; gcc -O2 -ISources/CSystem/include benchmarks/accuracy.c \
  *         $B/KernelsV[234].build/[A-Z]*.o $B/CSystem.build/[a-z]*.o -lm -o build/accuracy
- *     build/accuracy [x86-64-v2 | x86-64-v3 | x86-64-v4] [step]
+ *     build/accuracy [level [function [step]]]
  *
  * The reference is libm's double precision. A distance is counted in floats that lie between. Exits 1 beyond 2.
  */
@@ -61,14 +61,16 @@ static int sweep(const cz_kernels *kernels, const char *name, cz_activation_kind
 
 int main(int argc, char **argv) {
     cz_kernels all[] = { cz_kernels_v2(), cz_kernels_v3(), cz_kernels_v4() };
-    uint64_t step = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    struct { const char *name; cz_activation_kind kind; double (*exact)(double); } functions[] = {
+        { "exp", CZ_EXP, exp }, { "log", CZ_LOG, log }, { "tanh", CZ_TANH, tanh }, { "sigmoid", CZ_SIGMOID, sigmoid },
+    };
+    uint64_t step = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
     int failed = 0;
     for (int i = 0; i < 3 && i < cz_x86_level() - 1; i++) {
         if (argc > 1 && strcmp(argv[1], all[i].name) != 0) continue;
-        failed |= sweep(&all[i], "exp", CZ_EXP, exp, step);
-        failed |= sweep(&all[i], "log", CZ_LOG, log, step);
-        failed |= sweep(&all[i], "tanh", CZ_TANH, tanh, step);
-        failed |= sweep(&all[i], "sigmoid", CZ_SIGMOID, sigmoid, step);
+        for (size_t f = 0; f < sizeof functions / sizeof *functions; f++)
+            if (argc < 3 || strcmp(argv[2], functions[f].name) == 0)
+                failed |= sweep(&all[i], functions[f].name, functions[f].kind, functions[f].exact, step);
     }
     return failed;
 }

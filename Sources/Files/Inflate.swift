@@ -23,7 +23,7 @@ enum Inflate {
         try inflater.run()
         try reader.skip(inflater.consumed, "the data")
         let stored = UInt32(bigEndian: try reader.take(4, "the checksum").loadUnaligned(as: UInt32.self))
-        guard stored == Checksum.adler32(UnsafeRawBufferPointer(output)) else {
+        guard Checksum.agree(stored, Checksum.adler32(UnsafeRawBufferPointer(output))) else {
             throw Failure(.invalidFile, "zlib stream: its checksum does not fit its data")
         }
     }

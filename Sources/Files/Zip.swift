@@ -112,7 +112,7 @@ public final class Zip {
         let ownNameCount = Int(try header.u16("the name's length")), ownExtraCount = Int(try header.u16("the extra field's length"))
         let ownName = Name(try header.take(ownNameCount, "the name"))
         try header.skip(ownExtraCount, "the extra field")
-        guard ownName == name, ownMethod == method, (ownFlags ^ flags) & 1 == 0 else {
+        guard ownName == name, ownMethod == method else {
             throw failure(name, "the directory and its own header contradict one another")
         }
         guard let storedCount = Int(exactly: stored), let sizeCount = Int(exactly: size) else {
@@ -121,7 +121,7 @@ public final class Zip {
         let first = start + header.offset
         try header.skip(storedCount, "the data")
         guard method != 0 || size == stored else { throw failure(name, "it is stored as it is, but its two sizes differ") }
-        let obstacle = flags & 1 != 0 ? "it is encrypted"
+        let obstacle = (flags | ownFlags) & 1 != 0 ? "it is encrypted"
             : method != 0 && method != 8 ? "compression method \(method) is not one that Cadenza reads (0 stored, 8 deflated)" : nil
         let place = first..<first + storedCount
         return (Entry(name: name, method: method, crc: crc, stored: place, size: sizeCount, obstacle: obstacle), start..<place.upperBound)

@@ -88,8 +88,11 @@ private func tanhFraction(_ x: Vector) -> (numerator: Vector, denominator: Vecto
     let size = x.magnitude.atMost(Vector(10))
     let magic = Vector(roundingMagic + 127)
     let sum = fused(size, Vector(-2 * log2e), magic)
-    // One part of ln 2 is enough: where n is large, the fraction no longer feels it.
-    let rest = smallExponentialMinusOne(fused(sum - magic, Vector(-ln2), -(size + size)))
+    let n = sum - magic
+    let y = -(size + size)
+    // One part of ln 2 is enough, if its product is exact: where n is large, the fraction no longer feels the rest.
+    let r = Level.isFused ? fused(n, Vector(-ln2), y) : fused(n, Vector(-ln2Low), fused(n, Vector(-ln2High), y))
+    let rest = smallExponentialMinusOne(r)
     let scale = powerOfTwo(sum.bits)
     let numerator = fused(-rest, scale, Vector(1) - scale)
     return (numerator, Vector(2) - numerator)

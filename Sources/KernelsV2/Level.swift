@@ -1,6 +1,8 @@
 /// x86-64-v2: SSE 4.2 has sixteen registers of four floats and no fused multiply-add. Eight
 /// sums leave room for the weights, a value of x and their products.
 enum Level {
+    /// Whether `fused` rounds once.
+    static let isFused = false
     /// Rows that a tile takes at most.
     static let rows = 2
     /// Panels that a tile takes at most.

@@ -1,6 +1,8 @@
 /// x86-64-v3: AVX2 has sixteen registers of eight floats. Two fused multiply-adds a cycle, each of four cycles, want
 /// eight sums in flight at the least; twelve leave room for the weights and one value of x.
 enum Level {
+    /// Whether `fused` rounds once.
+    static let isFused = true
     /// Rows that a tile takes at most.
     static let rows = 6
     /// Panels that a tile takes at most.

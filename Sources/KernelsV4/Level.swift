@@ -1,6 +1,8 @@
 /// x86-64-v4: AVX-512 has thirty-two registers of sixteen floats. Twelve sums keep two fused multiply-adds a cycle
 /// busy; with twenty-four, which would fit, the compiler spills some of them where gates follow.
 enum Level {
+    /// Whether `fused` rounds once.
+    static let isFused = true
     /// Rows that a tile takes at most.
     static let rows = 6
     /// Panels that a tile takes at most.
