@@ -27,18 +27,22 @@ let package = Package(
     targets: [
         // Public: the C ABI. Everything a user can call is declared in include/cadenza.h.
         .target(name: "CCadenza"),
-        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "CSystem"], swiftSettings: small),
+        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "CSystem"], exclude: ["cadenza.map"],
+                swiftSettings: small),
 
         // Detail
         .target(name: "CSystem"),
         .target(name: "Engine", dependencies: ["CSystem", "KernelsV2", "KernelsV3", "KernelsV4"], swiftSettings: small),
         .target(name: "Files", dependencies: ["Engine", "CSystem"], swiftSettings: small),
+        .target(name: "Generation", dependencies: ["Engine", "CSystem"], swiftSettings: small),
         .target(name: "KernelsV2", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v2")),
         .target(name: "KernelsV3", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v3")),
         .target(name: "KernelsV4", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v4")),
 
         // Tests
         .testTarget(name: "EngineTests", dependencies: ["Engine"]),
+        .testTarget(name: "FilesTests", dependencies: ["Files"]),
+        .testTarget(name: "GenerationTests", dependencies: ["Engine", "Generation"]),
         .testTarget(name: "KernelTests", dependencies: ["CSystem", "Engine", "KernelsV2", "KernelsV3", "KernelsV4"],
                     swiftSettings: [.unsafeFlags(["-O"])]),
     ]

@@ -350,6 +350,397 @@ cadenza_status cadenza_stream_snapshot_file(const cadenza_stream *stream, const 
 cadenza_status cadenza_stream_restore(cadenza_stream *stream, const void *bytes, size_t size);
 cadenza_status cadenza_stream_restore_file(cadenza_stream *stream, const char *path);
 
+/* ── Generators: what they share ─────────────────────────────────────────────────────────────────────── */
+
+/*
+ * A generator feeds a model with what it gave itself. Two kinds: self-feeding (a primer, then free steps), and nested
+ * (each step of one model drives a run of the next, of as many steps as that takes). Both are described by the
+ * same options: what goes from a step into the next one, how values are drawn, what ends a row's run.
+ *
+ *     cadenza_sampler sampler;
+ *     cadenza_generator_options options;
+ *     cadenza_sampler_init(&sampler);
+ *     sampler.kind = CADENZA_SAMPLE_CATEGORICAL;
+ *     sampler.temperature = 0.8f;
+ *     cadenza_generator_options_init(&options);
+ *     options.sampler = &sampler;
+ *     options.feedback = CADENZA_FEEDBACK_SAMPLE;      // for a model that begins with an Embedding
+ *
+ * Options and what they point to are copied at creation; models are kept alive, callbacks and their contexts must
+ * live as long as the generator. A generator is used by one thread at a time.
+ *
+ * Every row has random numbers of its own, numbered from its seed: the same whatever the batch, the chunks or the
+ * other rows. Their number is part of a snapshot. A finished row costs nothing; its state stays as it was.
+ *
+ * A step that fails (a callback's error, NaN among logits) leaves the generator as it was before that step.
+ */
+
+/* Reads `count` values of a row, writes `result` (of the width that its place says). `step` counts from the beginning
+ * of the row's run. Anything but 0 is an error: CADENZA_INVALID_ARGUMENT comes of it. Must not use the generator. */
+typedef int (*cadenza_callback)(void *context, size_t row, size_t step, const float *values, size_t count, float *result);
+
+typedef enum cadenza_sampler_kind {
+    CADENZA_SAMPLE_NOTHING = 0,
+    CADENZA_SAMPLE_CATEGORICAL = 1, /* a class, as its number */
+    CADENZA_SAMPLE_GAUSSIAN = 2,    /* each value normal about its mean */
+    CADENZA_SAMPLE_MIXTURE = 3,     /* a vector from a mixture of normal distributions, each value apart */
+    CADENZA_SAMPLE_BERNOULLI = 4,   /* each value 0 or 1 */
+    CADENZA_SAMPLE_CALLBACK = 5
+} cadenza_sampler_kind;
+
+typedef struct cadenza_sampler {
+    size_t struct_size;
+    int32_t kind;                   /* cadenza_sampler_kind; NOTHING */
+    int32_t from_probabilities;     /* categorical, Bernoulli: the output has probabilities (softmax, sigmoid), not logits; 0 */
+    size_t output;                  /* the model's output that is read; 0 */
+    int64_t variance_output;        /* Gaussian: the output with log variances; -1: the second half of `output` */
+    float temperature;              /* 0: the likeliest; Gaussian, mixture: a factor on sigma; 1 */
+    float top_p;                    /* only the likeliest that together have this share of what top_k left; 1: all */
+    float min_p;                    /* only what has this share of the likeliest one's probability; 0: all */
+    float repetition_penalty;       /* log-probabilities of classes that the row has drawn are multiplied by it; 1 */
+    size_t top_k;                   /* only so many; 0: all */
+    const float *logit_bias;        /* added, for each class; NULL: nothing */
+    size_t logit_bias_count;
+    const size_t *forbidden;        /* classes never drawn */
+    size_t forbidden_count;
+    float sigma;                    /* Gaussian: given instead of log variances; negative: not given; -1 */
+    int32_t reserved;
+    size_t components;              /* mixture: the output has so many logits, then all means, then all log variances */
+    size_t width;                   /* callback: values that it gives; 1 */
+    cadenza_callback callback;
+    void *context;
+} cadenza_sampler;
+
+/* Fills the defaults and struct_size. NULL does nothing. */
+void cadenza_sampler_init(cadenza_sampler *sampler);
+
+typedef enum cadenza_stop_kind {
+    CADENZA_STOP_TOKEN = 0,         /* the drawn class, or without a sampler the output's largest value, is `token` */
+    CADENZA_STOP_ABOVE = 1,         /* value `element` is above the threshold */
+    CADENZA_STOP_BELOW = 2,
+    CADENZA_STOP_NORM_ABOVE = 3,    /* the L2 norm of all values */
+    CADENZA_STOP_NORM_BELOW = 4,
+    CADENZA_STOP_GATE = 5,          /* by chance: value `element` is a logit, or a probability */
+    CADENZA_STOP_CALLBACK = 6       /* result[0] is not 0 */
+} cadenza_stop_kind;
+
+typedef struct cadenza_stop {
+    size_t struct_size;
+    int32_t kind;                   /* cadenza_stop_kind */
+    int32_t of_state;               /* looks at state `index` (cadenza_model_state_info) instead of output `index`; 0 */
+    size_t index;                   /* 0 */
+    size_t element;                 /* 0 */
+    size_t token;
+    float threshold;
+    int32_t from_probabilities;     /* gate; 0 */
+    const cadenza_model *through;   /* a model without states that the values go through first, a Dense say; NULL */
+    cadenza_callback callback;
+    void *context;
+} cadenza_stop;
+
+void cadenza_stop_init(cadenza_stop *stop);
+
+typedef enum cadenza_feedback {
+    CADENZA_FEEDBACK_NONE = 0,
+    CADENZA_FEEDBACK_OUTPUT = 1,    /* values of an output */
+    CADENZA_FEEDBACK_SAMPLE = 2     /* the drawn class as its number, or the drawn values */
+} cadenza_feedback;
+
+typedef enum cadenza_stopping_step {
+    CADENZA_STOPPING_KEEP = 0,      /* a step in which a rule fires is handed out like any other */
+    CADENZA_STOPPING_DROP = 1,      /* it is left out; the state stands */
+    CADENZA_STOPPING_UNDO = 2       /* it is left out and the row's state is as before it */
+} cadenza_stopping_step;
+
+typedef struct cadenza_generator_options {
+    size_t struct_size;
+    size_t output;                  /* the output that is handed out; 0 */
+    int32_t feedback;               /* cadenza_feedback; NONE */
+    int32_t stopping_step;          /* cadenza_stopping_step; KEEP */
+    size_t feedback_output;         /* for CADENZA_FEEDBACK_OUTPUT; 0 */
+    size_t feedback_first;          /* values of it from here on … */
+    size_t feedback_count;          /* … so many; 0: the rest */
+    size_t one_hot;                 /* classes of the one-hot vector that a class becomes; 0: none */
+    const cadenza_model *feedback_model;    /* then stepped on that, with states of its own; its first output goes on; NULL */
+    cadenza_callback feedback_callback;     /* then called on that; NULL */
+    void *feedback_context;
+    size_t feedback_callback_width; /* values that it gives */
+    size_t feedback_input;          /* the model's input that it goes to, behind what else goes there; 0 */
+    const float *start;             /* stands for output or sample before the first step; NULL: zeros, no class */
+    size_t start_count;
+    const cadenza_sampler *sampler; /* NULL: nothing is drawn */
+    const cadenza_stop *stops;      /* asked in their order */
+    size_t stop_count;
+    size_t limit;                   /* the most steps of a run; 0: none */
+    size_t minimum;                 /* stops are not asked before so many steps */
+    const uint64_t *seeds;          /* one for each row; NULL: row r has seed r */
+    size_t seed_count;
+    size_t exogenous_size;          /* self-feeding: values from outside with every step, before what is fed back; 0 */
+    size_t exogenous_input;         /* the model's input that they go to; 0 */
+} cadenza_generator_options;
+
+void cadenza_generator_options_init(cadenza_generator_options *options);
+
+typedef enum cadenza_stop_reason {
+    CADENZA_NOT_STOPPED = 0,
+    CADENZA_STOPPED_BY_COUNT = 1,   /* the given count was made */
+    CADENZA_STOPPED_BY_LIMIT = 2,   /* the limit cut it short */
+    CADENZA_STOPPED_BY_RULE = 3     /* stops[rule] */
+} cadenza_stop_reason;
+
+/* A row's run: the one it is in, or its last. */
+typedef struct cadenza_run_info {
+    size_t struct_size;
+    int32_t running;                /* 1 while it goes on */
+    int32_t reason;                 /* cadenza_stop_reason */
+    size_t rule;                    /* index of the stop that fired */
+    size_t length;                  /* steps handed out since it began */
+    uint64_t cut;                   /* nested: runs of the row that limits have cut so far */
+} cadenza_run_info;
+
+/* ── Self-feeding generator ──────────────────────────────────────────────────────────────────────────── */
+
+/*
+ * Prime, then run: the first step hands out what the model answered to the primer's last sample, draws from it
+ * and feeds that back for the second one, and so on.
+ *
+ *     cadenza_selffeeding_create(model, 1, &options, &generator);
+ *     cadenza_selffeeding_prime(generator, 5, &ids, NULL);
+ *     cadenza_selffeeding_run(generator, 200, NULL, NULL, drawn, NULL, NULL);
+ */
+typedef struct cadenza_selffeeding cadenza_selffeeding;
+
+/* Everything that steps need is allocated here. Fails with CADENZA_INVALID_ARGUMENT where sizes do not join or a stop can
+ * never fire, and with CADENZA_CANNOT_STREAM. */
+cadenza_status cadenza_selffeeding_create(const cadenza_model *model, size_t batch, const cadenza_generator_options *options,
+                                          cadenza_selffeeding **generator);
+void cadenza_selffeeding_release(cadenza_selffeeding *generator);
+
+/* A generator of its own that goes on from here. */
+cadenza_status cadenza_selffeeding_fork(const cadenza_selffeeding *generator, cadenza_selffeeding **fork);
+
+typedef struct cadenza_selffeeding_info {
+    size_t struct_size;
+    size_t batch;
+    size_t width;                   /* floats of the output that is handed out */
+    size_t drawn_width;             /* floats of what is drawn; 0 without a sampler */
+    size_t exogenous_size;
+    uint64_t steps;                 /* steps of the model so far, all rows together */
+} cadenza_selffeeding_info;
+
+cadenza_status cadenza_selffeeding_describe(const cadenza_selffeeding *generator, cadenza_selffeeding_info *info);
+cadenza_status cadenza_selffeeding_row(const cadenza_selffeeding *generator, size_t row, cadenza_run_info *info);
+
+/* Back to the beginning, random numbers too: all rows, or one. */
+cadenza_status cadenza_selffeeding_reset(cadenza_selffeeding *generator);
+cadenza_status cadenza_selffeeding_reset_row(cadenza_selffeeding *generator, size_t row);
+
+/* Feeds a prefix: for each of the model's inputs [batch, steps, step_size]. lengths: NULL, or for each row how many of
+ * its steps count. A row that has stopped begins a new run; one of length 0 stays as it is. */
+cadenza_status cadenza_selffeeding_prime(cadenza_selffeeding *generator, size_t steps, const float *const *inputs,
+                                         const size_t *lengths);
+
+/* Up to `steps` steps of each row that has not stopped. exogenous: [batch, steps, exogenous_size]; NULL where that is 0.
+ * Results, each NULL where not wanted: values [batch, steps, width], drawn [batch, steps, drawn_width], log_probabilities
+ * [batch, steps] (what the model itself gave, before temperature and filters), zeros behind a row's end; made
+ * [batch]: steps handed out. Where a step fails, they have the steps before it, which stand. */
+cadenza_status cadenza_selffeeding_run(cadenza_selffeeding *generator, size_t steps, const float *exogenous, float *values,
+                                       float *drawn, float *log_probabilities, size_t *made);
+
+/* The log-probability of each step of a given continuation [batch, steps, drawn_width], fed in place of what would be
+ * drawn. lengths as in prime. Rows go on behind it. Stops are not asked. */
+cadenza_status cadenza_selffeeding_score(cadenza_selffeeding *generator, size_t steps, const float *continuation,
+                                         const size_t *lengths, const float *exogenous, float *log_probabilities);
+
+/* Everything, samplers' positions too, as bytes: versioned, checksummed, bound to models, options and seeds. Sizes as
+ * in cadenza_stream_snapshot. restore fails with CADENZA_MISMATCH or CADENZA_INVALID_FILE. */
+cadenza_status cadenza_selffeeding_snapshot(const cadenza_selffeeding *generator, void *buffer, size_t capacity, size_t *size);
+cadenza_status cadenza_selffeeding_restore(cadenza_selffeeding *generator, const void *bytes, size_t size);
+
+typedef struct cadenza_beam_options {
+    size_t struct_size;
+    size_t width;                   /* continuations followed at once; 4 */
+    size_t maximum_length;          /* the most classes of one; must be given */
+    int64_t end_token;              /* the class that ends one; -1: none does */
+    float length_penalty;           /* scores are divided by length to this power; 0 */
+    int32_t reserved;
+} cadenza_beam_options;
+
+void cadenza_beam_options_init(cadenza_beam_options *options);
+
+/* The likeliest continuations of each row's prefix, best first. options: a categorical sampler whose classes are fed back;
+ * forbidden classes hold, other filters, stops and seeds do not. inputs, lengths: as in prime.
+ * classes: [batch, width, maximum_length]; class_counts, scores: [batch, width], counts 0 where fewer were found. */
+cadenza_status cadenza_beam_search(const cadenza_model *model, size_t batch, const cadenza_generator_options *options,
+                                   const cadenza_beam_options *beam, size_t steps, const float *const *inputs,
+                                   const size_t *lengths, size_t *classes, size_t *class_counts, float *scores);
+
+/* ── Ragged ──────────────────────────────────────────────────────────────────────────────────────────── */
+
+/* Series of different lengths: values one after another, and offsets that cut them. Immutable. */
+typedef struct cadenza_ragged cadenza_ragged;
+
+typedef enum cadenza_layout {
+    CADENZA_BATCH_MAJOR = 0,        /* [batch, outer, longest, width] */
+    CADENZA_TIME_MAJOR = 1          /* [outer, longest, batch, width] */
+} cadenza_layout;
+
+/* values: [value_count, width]. splits: split_count offsets from 0 to value_count, never falling. */
+cadenza_status cadenza_ragged_create(size_t width, const float *values, size_t value_count, const size_t *splits,
+                                     size_t split_count, cadenza_ragged **ragged);
+
+/* From padded values and the lengths [batch, outer]: series (row, outer step), row after row. */
+cadenza_status cadenza_ragged_from_padded(const float *padded, const size_t *lengths, size_t batch, size_t outer, size_t longest,
+                                          size_t width, cadenza_layout layout, cadenza_ragged **ragged);
+void cadenza_ragged_release(cadenza_ragged *ragged);
+
+typedef struct cadenza_ragged_info {
+    size_t struct_size;
+    size_t width;
+    size_t value_count;
+    size_t level_count;             /* 1; more from nested generators of more than two models */
+    size_t series_count;            /* of the last level */
+    size_t longest;                 /* of the last level */
+} cadenza_ragged_info;
+
+cadenza_status cadenza_ragged_describe(const cadenza_ragged *ragged, cadenza_ragged_info *info);
+
+/* Copies all values out: [value_count, width]; capacity in floats. */
+cadenza_status cadenza_ragged_values(const cadenza_ragged *ragged, float *values, size_t capacity);
+
+/* Copies a level's offsets out; *count receives how many there are, splits NULL only asks. Those of a level but the last
+ * cut the series of the next one. */
+cadenza_status cadenza_ragged_splits(const cadenza_ragged *ragged, size_t level, size_t *splits, size_t capacity, size_t *count);
+
+/* Zero-padded, the last level's series being (row, outer step). mask: NULL, or a byte for each value's place, 1 = there.
+ * longest: the series' or more. */
+cadenza_status cadenza_ragged_pad(const cadenza_ragged *ragged, size_t batch, size_t longest, cadenza_layout layout,
+                                  float *padded, uint8_t *mask);
+
+/* ── Nested generator ────────────────────────────────────────────────────────────────────────────────── */
+
+/*
+ * A reads samples. Each of its answers drives a run of B, of a number of steps that counts, a limit or stops decide;
+ * B may drive C, and so on. What the last one gives is the generator's output, a ragged series.
+ *
+ *     cadenza_level level;
+ *     cadenza_level_init(&level);
+ *     level.model = b;
+ *     level.is_counted = 1;
+ *     cadenza_nested_create(a, &level, 1, batch, &nested);
+ *     cadenza_nested_push(nested, 3, x, NULL, (size_t[]){3, 4, 2}, 0);
+ *     cadenza_nested_run(nested, &outputs, NULL, NULL);
+ *
+ * Or streaming: push what has come, then pull into a buffer of any size until fewer values come than it holds.
+ */
+typedef struct cadenza_nested cadenza_nested;
+
+typedef enum cadenza_drive {
+    CADENZA_DRIVE_INPUT = 0,        /* what drives the model is the input of each of its steps */
+    CADENZA_DRIVE_STATE = 1         /* it only gives the state that a run begins from */
+} cadenza_drive;
+
+typedef enum cadenza_state_policy {
+    CADENZA_STATE_CARRY = 0,        /* a run goes on where the row's run before it ended, feedback included */
+    CADENZA_STATE_RESET = 1,        /* each run begins from zero */
+    CADENZA_STATE_GIVEN = 2         /* each run begins from the state that what drives it gives */
+} cadenza_state_policy;
+
+typedef enum cadenza_upward {
+    CADENZA_UPWARD_NONE = 0,
+    CADENZA_UPWARD_OUTPUT = 1,      /* the last step's output `upward_index` */
+    CADENZA_UPWARD_SAMPLE = 2,      /* what was drawn last */
+    CADENZA_UPWARD_STATE = 3        /* state `upward_index` */
+} cadenza_upward;
+
+/* A model below the first. */
+typedef struct cadenza_level {
+    size_t struct_size;
+    const cadenza_model *model;
+    const cadenza_generator_options *options;   /* NULL: defaults */
+    size_t driver_output;           /* the output of the model above that drives this one; 0 */
+    size_t driver_input;            /* the input that it goes to, before what is fed back; 0 */
+    int32_t drive;                  /* cadenza_drive; INPUT */
+    int32_t policy;                 /* cadenza_state_policy; CARRY */
+    const cadenza_model *initial_state; /* GIVEN: a model without states that makes all states, one after another in the
+                                     * order of cadenza_model_state_info; NULL: what drives it is the states */
+    int32_t is_counted;             /* steps are given: with the samples, or by `counts` below the second level; 0 */
+    int32_t upward;                 /* cadenza_upward: goes behind all else into the next input of the model above; NONE */
+    size_t upward_index;
+    size_t upward_input;            /* the input of the model above; 0 */
+    const size_t *counts;           /* levels below the second: steps by the step of the model above */
+    size_t count_count;
+} cadenza_level;
+
+void cadenza_level_init(cadenza_level *level);
+
+/* levels: from the second model down. Fails with CADENZA_INVALID_ARGUMENT where sizes do not join, and where nothing can
+ * end a run: neither counts, nor a limit, nor a stop that can fire. */
+cadenza_status cadenza_nested_create(const cadenza_model *first, const cadenza_level *levels, size_t level_count, size_t batch,
+                                     cadenza_nested **nested);
+void cadenza_nested_release(cadenza_nested *nested);
+cadenza_status cadenza_nested_fork(const cadenza_nested *nested, cadenza_nested **fork);
+
+typedef struct cadenza_nested_info {
+    size_t struct_size;
+    size_t batch;
+    size_t levels;                  /* models, the first included */
+    size_t sample_size;             /* floats of one sample */
+    size_t width;                   /* floats of one output */
+    size_t drawn_width;             /* floats of what is drawn with it; 0 without a sampler */
+    size_t pending;                 /* samples of each row that wait */
+} cadenza_nested_info;
+
+cadenza_status cadenza_nested_describe(const cadenza_nested *nested, cadenza_nested_info *info);
+
+/* Steps that the model of a level (0: the first) has made, all rows together. */
+cadenza_status cadenza_nested_steps(const cadenza_nested *nested, size_t level, uint64_t *steps);
+
+/* A row's run at a level, from 1. */
+cadenza_status cadenza_nested_row(const cadenza_nested *nested, size_t row, size_t level, cadenza_run_info *info);
+
+/* Back to the beginning; samples that wait are dropped. */
+cadenza_status cadenza_nested_reset(cadenza_nested *nested);
+
+/* Samples for all rows: [batch, steps, sample_size]. lengths: NULL, or for each row how many of them count. counts, where
+ * the second level is counted: [steps], or with counts_per_row [batch, steps]; 0 runs nothing. The memory for samples grows
+ * where more wait than ever before; no later step allocates. */
+cadenza_status cadenza_nested_push(cadenza_nested *nested, size_t steps, const float *samples, const size_t *lengths,
+                                   const size_t *counts, int counts_per_row);
+
+typedef struct cadenza_nested_item {
+    size_t row;
+    size_t outer;                   /* the row's sample, from 0 */
+    size_t middle;                  /* the step of the run above; with two models the same as outer */
+    size_t inner;                   /* the step of the run that it belongs to, from 0 */
+    float log_probability;          /* of what was drawn */
+    int32_t reserved;
+} cadenza_nested_item;
+
+/* At most `capacity` outputs from the samples that wait: values [capacity, width], drawn [capacity, drawn_width], items
+ * [capacity], each NULL where not wanted. *count: how many came; fewer than capacity: all samples are used up. The rows'
+ * outputs come step by step, each row's in its order. Where a step fails, the outputs before it come first and the
+ * failure with the next call. Allocates nothing. */
+cadenza_status cadenza_nested_pull(cadenza_nested *nested, size_t capacity, float *values, float *drawn,
+                                   cadenza_nested_item *items, size_t *count);
+
+/* Uses up all samples that wait: series (row, outer step), row after row, and further splits for more than two
+ * models. drawn, log_probabilities: NULL, or what was drawn, with the same splits (needs a sampler). Release them.
+ * Where a step fails, what was made before it can be had by cadenza_nested_gathered; the other samples wait on. */
+cadenza_status cadenza_nested_run(cadenza_nested *nested, cadenza_ragged **outputs, cadenza_ragged **drawn,
+                                  cadenza_ragged **log_probabilities);
+cadenza_status cadenza_nested_gathered(const cadenza_nested *nested, cadenza_ragged **outputs, cadenza_ragged **drawn,
+                                       cadenza_ragged **log_probabilities);
+
+/* What ended each run of a level (from 1) in the last cadenza_nested_run: cadenza_stop_reason and index of the stop, in the
+ * order of the splits; each NULL where not wanted. *count receives how many there are. */
+cadenza_status cadenza_nested_reasons(const cadenza_nested *nested, size_t level, int32_t *reasons, size_t *rules,
+                                      size_t capacity, size_t *count);
+
+/* Everything, in the middle of a run too; as for self-feeding generators. */
+cadenza_status cadenza_nested_snapshot(const cadenza_nested *nested, void *buffer, size_t capacity, size_t *size);
+cadenza_status cadenza_nested_restore(cadenza_nested *nested, const void *bytes, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

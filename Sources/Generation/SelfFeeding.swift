@@ -1,0 +1,242 @@
+import Engine
+
+/// A model that goes on from what it gave itself, for rows that stop on their own.
+///
+/// `prime` feeds a prefix; then each step hands out what the model gives, draws from it, and feeds that back for the
+/// next one. The first step after a primer needs no step of the model: the primer's last answer is there already.
+public final class SelfFeeding {
+    public let rows: Int
+    public let model: Model
+    private let loop: Loop
+    private let options: LoopOptions
+
+    /// - Parameters:
+    ///   - exogenousSize: values that come from outside with every step, before the fed-back ones.
+    ///   - exogenousInput: the model's input that they go to.
+    public init(_ model: Model, rows: Int, options: LoopOptions, exogenousSize: Int = 0, exogenousInput: Int = 0) throws(Failure) {
+        guard exogenousSize >= 0 else { throw Failure(.invalidArgument, "exogenous_size is \(exogenousSize), expected 0 or more") }
+        self.model = model
+        self.rows = rows
+        self.options = options
+        loop = try Loop(model, rows: rows, options: options, driverWidth: exogenousSize, driverInput: exogenousInput)
+        for row in 0..<rows { loop.begin(row, count: -1) }
+    }
+
+    public var width: Int { loop.outputWidth }
+    public var drawnWidth: Int { loop.sampleWidth }
+    public var exogenousSize: Int { loop.driverWidth }
+    private var exogenousInput: Int { loop.driverInput }
+    /// Values of a primer's step.
+    public func inputSize(_ index: Int) -> Int { loop.slots.inputSize(index) }
+    public func isRunning(_ row: Int) -> Bool { loop.slots.isActive(row) }
+    /// Steps handed out since the row's run began.
+    public func length(_ row: Int) -> Int { loop.lengths[row] }
+    public func reason(_ row: Int) -> StopReason { loop.reasons[row] }
+    public func firedRule(_ row: Int) -> Int { loop.firedRules[row] }
+    /// Steps of the model, all rows together.
+    public var steps: UInt64 { loop.slots.steps }
+    public func state(_ index: Int, row: Int) -> UnsafePointer<Float> { UnsafePointer(loop.slots.state(index, row: row)) }
+
+    /// Back to the beginning.
+    public func reset() {
+        for row in 0..<rows { reset(row: row) }
+    }
+
+    public func reset(row: Int) {
+        loop.reset(row)
+        loop.begin(row, count: -1)
+    }
+
+    // MARK: Primer
+
+    /// Feeds a prefix: for each input [rows][steps][size]. A row that has stopped goes on with a new run.
+    ///
+    /// - Parameter lengths: nil, or for each row how many of its steps count; 0 leaves the row as it is.
+    public func prime(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>, lengths: UnsafePointer<Int>? = nil) throws(Failure) {
+        guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
+        if let lengths {
+            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
+                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
+            }
+        }
+        for index in model.inputs.indices {
+            guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL") }
+            let size = loop.slots.inputSize(index)
+            _ = try multiplied(steps, multiplied(rows, size))
+            for row in 0..<rows {
+                try loop.slots.checkIDs(index, values + row * steps * size, count: (lengths?[row] ?? steps) * size)
+            }
+        }
+        for row in 0..<rows where lengths?[row] ?? steps > 0 && !loop.slots.isActive(row) { loop.begin(row, count: -1) }
+        var running: [Bool] = []
+        for row in 0..<rows { running.append(loop.slots.isActive(row)) }
+        defer { for row in 0..<rows where running[row] { loop.activate(row) } }
+        for step in 0..<steps {
+            for row in 0..<rows where running[row] {
+                if step < lengths?[row] ?? steps { loop.activate(row) } else { loop.park(row) }
+            }
+            for slot in 0..<loop.slots.active {
+                let row = loop.slots.row(inSlot: slot)
+                for index in model.inputs.indices {
+                    let size = loop.slots.inputSize(index)
+                    if let values = inputs[index] {
+                        loop.slots.input(index, slot: slot).update(from: values + (row * steps + step) * size, count: size)
+                    }
+                }
+            }
+            if loop.slots.active > 0 { try loop.prime() }
+        }
+    }
+
+    // MARK: Steps
+
+    /// Up to `steps` steps of every row that runs.
+    ///
+    /// - Parameters:
+    ///   - exogenous: [rows][steps][exogenousSize], where there are such values.
+    ///   - values: nil or [rows][steps][width]: zeros behind a row's end.
+    ///   - drawn: nil or [rows][steps][drawnWidth].
+    ///   - logs: nil or [rows][steps], log-probabilities of what was drawn.
+    ///   - made: nil or [rows]: the steps of each row that were handed out here. Where a step fails, those before it.
+    public func run(steps: Int, exogenous: UnsafePointer<Float>? = nil, values: UnsafeMutablePointer<Float>? = nil,
+                    drawn: UnsafeMutablePointer<Float>? = nil, logs: UnsafeMutablePointer<Float>? = nil,
+                    made: UnsafeMutablePointer<Int>? = nil) throws(Failure) {
+        try check(steps, exogenous)
+        let places = rows * steps
+        values?.update(repeating: 0, count: places * width)
+        drawn?.update(repeating: 0, count: places * drawnWidth)
+        logs?.update(repeating: 0, count: places)
+        made?.update(repeating: 0, count: rows)
+        for step in 0..<steps where loop.slots.active > 0 {
+            drive(exogenous, step, steps)
+            try loop.step()
+            for lane in 0..<loop.lanes where loop.isKept(lane: lane) {
+                let row = loop.row(lane: lane), place = row * steps + step
+                if let values { (values + place * width).update(from: loop.lastOutput(options.output, row: row), count: width) }
+                if let drawn { (drawn + place * drawnWidth).update(from: loop.lastSample(row: row), count: drawnWidth) }
+                logs?[place] = loop.sampler == nil ? 0 : loop.logs.floats[row]
+                made?[row] += 1
+            }
+        }
+    }
+
+    private func check(_ steps: Int, _ exogenous: UnsafePointer<Float>?) throws(Failure) {
+        guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
+        _ = try multiplied(steps, multiplied(rows, max(width, drawnWidth, exogenousSize)))
+        if exogenousSize > 0 && exogenous == nil && steps > 0 {
+            throw Failure(.invalidArgument, "exogenous is NULL: the generator takes \(exogenousSize) values with each step")
+        }
+    }
+
+    private func drive(_ exogenous: UnsafePointer<Float>?, _ step: Int, _ steps: Int) {
+        guard let exogenous, exogenousSize > 0 else { return }
+        for row in 0..<rows {
+            (loop.driver.floats + row * exogenousSize).update(from: exogenous + (row * steps + step) * exogenousSize, count: exogenousSize)
+        }
+    }
+
+    // MARK: Score
+
+    /// The log-probability of each step of a given continuation, which is fed instead of what would be drawn; the rows
+    /// that run go on behind it. Stop rules are not asked.
+    ///
+    /// - Parameters:
+    ///   - values: [rows][steps][drawnWidth].
+    ///   - lengths: nil, or for each row how many of its steps count.
+    ///   - logs: [rows][steps], zeros behind a row's end.
+    public func score(steps: Int, values: UnsafePointer<Float>, lengths: UnsafePointer<Int>? = nil,
+                      exogenous: UnsafePointer<Float>? = nil, logs: UnsafeMutablePointer<Float>) throws(Failure) {
+        try check(steps, exogenous)
+        guard let sampler = loop.sampler, options.feedback.source != .output else {
+            throw Failure(.invalidArgument, "a score needs a sampler whose values are fed back")
+        }
+        if let lengths {
+            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
+                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
+            }
+        }
+        let width = sampler.width
+        for row in 0..<rows {
+            for step in 0..<(lengths?[row] ?? steps) * (sampler.options.kind == .categorical ? 1 : 0) {
+                let value = values[row * steps + step]
+                guard value >= 0, value < Float(sampler.count), value == value.rounded(.towardZero) else {
+                    throw Failure(.invalidArgument, "row \(row), step \(step): the class is none of the \(sampler.count)")
+                }
+            }
+        }
+        var running: [Bool] = []
+        for row in 0..<rows { running.append(loop.slots.isActive(row)) }
+        defer { for row in 0..<rows where running[row] { loop.activate(row) } }
+        logs.update(repeating: 0, count: rows * steps)
+        for step in 0..<steps {
+            for row in 0..<rows where running[row] {
+                if step < lengths?[row] ?? steps && !loop.isWaiting(row) { loop.activate(row) } else { loop.park(row) }
+            }
+            drive(exogenous, step, steps)
+            if loop.slots.active > 0 { try loop.feedAndPrime() }
+            for row in 0..<rows where running[row] && step < lengths?[row] ?? steps {
+                let value = values + (row * steps + step) * width
+                logs[row * steps + step] = try loop.score(value, row: row, step: step)
+                loop.adopt(value, row: row)
+            }
+        }
+    }
+}
+
+// MARK: Snapshots
+
+extension SelfFeeding {
+    private static let magic: UInt64 = 0x0001_4653_4E5A_4443 // "CDZNSF", version 1
+
+    private func write(_ archive: Archive) {
+        archive.put(SelfFeeding.magic)
+        archive.put(fingerprint)
+        loop.write(to: archive)
+        archive.seal()
+    }
+
+    private var fingerprint: UInt64 {
+        var hash = Hash64()
+        loop.combine(into: &hash)
+        return hash.value
+    }
+
+    public var snapshotSize: Int {
+        let archive = Archive()
+        write(archive)
+        return archive.size
+    }
+
+    /// Writes `snapshotSize` bytes.
+    public func snapshot(into bytes: UnsafeMutableRawPointer) { write(Archive(bytes)) }
+
+    /// Goes on from a snapshot of a generator made alike. Changes nothing where it fails.
+    public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+        let reader = try ArchiveReader(bytes, magic: SelfFeeding.magic, what: "a self-feeding generator")
+        guard try reader.next() == fingerprint else {
+            throw Failure(.mismatch, "the snapshot was taken of a generator of another model, other options, batch or seeds")
+        }
+        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
+        defer { kept.deallocate() }
+        if let base = kept.baseAddress { snapshot(into: base) }
+        do throws(Failure) {
+            try loop.read(from: reader)
+            try reader.expectEnd()
+        } catch {
+            if let own = try? ArchiveReader(UnsafeRawBufferPointer(kept), magic: SelfFeeding.magic, what: ""), (try? own.next()) != nil {
+                try? loop.read(from: own)
+            }
+            throw error
+        }
+    }
+
+    /// A generator of its own that goes on from here.
+    public func fork() throws(Failure) -> SelfFeeding {
+        let other = try SelfFeeding(model, rows: rows, options: options, exogenousSize: exogenousSize, exogenousInput: exogenousInput)
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
+        defer { bytes.deallocate() }
+        if let base = bytes.baseAddress { snapshot(into: base) }
+        try other.restore(UnsafeRawBufferPointer(bytes))
+        return other
+    }
+}
