@@ -1,0 +1,96 @@
+"""One model in many threads: the same bits as in one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import assert_same_bits, randomized, samples
+
+import cadenza
+
+THREADS = 8
+
+
+@pytest.fixture(scope="module", params=[8, 160], ids=["short steps", "long steps"])
+def model(request) -> cadenza.Model:
+    """One model below and one above the size from which on a step releases the interpreter lock."""
+    layers = [("LSTM", {"units": request.param, "return_sequences": True}), ("GRU", {"units": 5})]
+    return randomized(cadenza.build(None, 6, layers), seed=request.param)
+
+
+def at_once(work) -> list:
+    """The results of work(0), work(1), …, in threads that begin together."""
+    barrier = threading.Barrier(THREADS)
+
+    def begin(thread: int) -> object:
+        barrier.wait()
+        return work(thread)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(begin, range(THREADS)))
+
+
+def test_streams_in_threads(model):
+    x = samples(THREADS, 200, 6)
+
+    def stepped(thread: int):
+        stream = model.stream()
+        return [stream.step(sample) for sample in x[thread]]
+
+    for thread, answers in enumerate(at_once(stepped)):
+        for answer, expected in zip(answers, stepped(thread), strict=True):
+            assert_same_bits(answer, expected)
+
+
+def test_chunks_in_threads(model):
+    x = samples(THREADS, 3, 200, 6)
+    for thread, answers in enumerate(at_once(lambda thread: model.stream(3).run(x[thread]))):
+        assert_same_bits(answers, model.stream(3).run(x[thread]))
+
+
+def test_predictions_in_threads(model):
+    x = samples(THREADS, 3, 50, 6)
+    for thread, answers in enumerate(at_once(lambda thread: model.predict(x[thread]))):
+        assert_same_bits(answers, model.predict(x[thread]))
+
+
+def test_models_are_made_and_dropped_in_threads(model):
+    data = model.to_bytes()
+    x = samples(1, 20, 6)
+    expected = model.predict(x)
+    for answers in at_once(lambda _thread: [cadenza.load(data).predict(x) for _ in range(20)]):
+        for answer in answers:
+            assert_same_bits(answer, expected)
+
+
+def test_messages_are_of_their_own_thread(model):
+    def provoked(thread: int) -> bool:
+        for _ in range(200):
+            with pytest.raises(cadenza.UnsupportedError) as caught:
+                cadenza.build(None, 2, [f"Unheard{thread}"])
+            if f"Unheard{thread}" not in str(caught.value):
+                return False
+        return True
+
+    assert all(at_once(provoked))
+
+
+def test_a_stream_closed_while_it_runs_finishes_its_call(model):
+    stream = model.stream()
+    chunk = samples(20_000, 6)
+    started = threading.Event()
+
+    def run():
+        started.set()
+        return stream.run(chunk)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        started.wait()
+        stream.close()
+        try:
+            assert running.result().shape == (20_000, 5)
+        except cadenza.InvalidArgumentError as error:
+            assert "closed" in str(error)  # closed before the call began
