@@ -1,0 +1,8 @@
+import Engine
+
+/// Files in the safetensors format: all that is in one is read.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+    do throws(Failure) { try walkSafeTensors(UnsafeRawBufferPointer(start: bytes, count: count)) } catch {}
+    return 0
+}
