@@ -27,7 +27,7 @@ let package = Package(
     targets: [
         // Public: the C ABI. Everything a user can call is declared in include/cadenza.h.
         .target(name: "CCadenza"),
-        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "CSystem"], exclude: ["cadenza.map"],
+        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "Training", "CSystem"], exclude: ["cadenza.map"],
                 swiftSettings: small),
 
         // Detail
@@ -35,6 +35,7 @@ let package = Package(
         .target(name: "Engine", dependencies: ["CSystem", "KernelsV2", "KernelsV3", "KernelsV4"], swiftSettings: small),
         .target(name: "Files", dependencies: ["Engine", "CSystem"], swiftSettings: small),
         .target(name: "Generation", dependencies: ["Engine", "CSystem"], swiftSettings: small),
+        .target(name: "Training", dependencies: ["Engine", "Generation", "CSystem"], swiftSettings: small),
         .target(name: "KernelsV2", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v2")),
         .target(name: "KernelsV3", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v3")),
         .target(name: "KernelsV4", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v4")),

@@ -741,6 +741,67 @@ cadenza_status cadenza_nested_reasons(const cadenza_nested *nested, size_t level
 cadenza_status cadenza_nested_snapshot(const cadenza_nested *nested, void *buffer, size_t capacity, size_t *size);
 cadenza_status cadenza_nested_restore(cadenza_nested *nested, const void *bytes, size_t size);
 
+/* ── Training: the tape ──────────────────────────────────────────────────────────────────────────────── */
+
+/*
+ * A tape runs a model forward over whole sequences and keeps what it needs to run backward: from the outputs'
+ * gradients to those of all weights, inputs and initial states.
+ *
+ *     cadenza_tape_create(model, NULL, &tape);
+ *     cadenza_tape_forward(tape, batch, &time, &input, NULL, 1, seed);
+ *     cadenza_tape_output(tape, 0, output, count);       … the caller's own loss, and what it says of the output …
+ *     cadenza_tape_backward(tape, &output_gradient, NULL, 0);
+ *     cadenza_tape_weight_gradient(tape, index, gradient, weight_count);
+ *
+ * One thread at a time. The weights are the model's: each forward run takes them as they are then.
+ */
+typedef struct cadenza_tape cadenza_tape;
+
+typedef struct cadenza_tape_options {
+    size_t struct_size;
+    int32_t input_gradients;        /* whether gradients of inputs and initial states are wanted; 1 */
+    int32_t reserved;
+    const size_t *frozen;           /* layers (indices for cadenza_model_layer_info) that are not trained, beside those that
+                                     * the model says; a BatchNormalization among them keeps its moving statistics */
+    size_t frozen_count;
+} cadenza_tape_options;
+
+void cadenza_tape_options_init(cadenza_tape_options *options);
+
+/* options may be NULL. Fails with CADENZA_UNSUPPORTED, naming the layer, where a layer asks for what training does not
+ * have: constraints, activity regularizers. */
+cadenza_status cadenza_tape_create(const cadenza_model *model, const cadenza_tape_options *options, cadenza_tape **tape);
+void cadenza_tape_release(cadenza_tape *tape);
+
+/* Runs the model. times, inputs: as in cadenza_model_run_multi. states: NULL, or for each state (cadenza_model_state_info)
+ * NULL, which is zeros or what the model gives, or [batch, units]. training: 0 computes as cadenza_model_run does; 1 drops
+ * what Dropout and dropout options say, drawn from `seed`, and normalizes batches by their own statistics. */
+cadenza_status cadenza_tape_forward(cadenza_tape *tape, size_t batch, const size_t *times, const float *const *inputs,
+                                    const float *const *states, int training, uint64_t seed);
+
+/* What the last run gave. count: the floats of `values`, which must be those of the output. */
+cadenza_status cadenza_tape_output_shape(const cadenza_tape *tape, size_t index, cadenza_shape *shape);
+cadenza_status cadenza_tape_output(const cadenza_tape *tape, size_t index, float *values, size_t count);
+
+/* The output's mask [batch, time], 1 = use, where it has one; has_mask tells. mask may be NULL. */
+cadenza_status cadenza_tape_output_mask(const cadenza_tape *tape, size_t index, uint8_t *mask, size_t count, int *has_mask);
+
+/* A state after the last step: [batch, units]. */
+cadenza_status cadenza_tape_state(const cadenza_tape *tape, size_t index, float *values, size_t count);
+
+/* Runs backward. outputs: for each output NULL (zeros) or its gradient; states: NULL, or for each state NULL or the
+ * gradient of the state after the last step. accumulate: 1 adds to the weights' gradients of earlier calls. A run can be
+ * run backward any number of times. */
+cadenza_status cadenza_tape_backward(cadenza_tape *tape, const float *const *outputs, const float *const *states, int accumulate);
+
+/* The last backward run's gradients. A weight that is not trained has none: CADENZA_INVALID_ARGUMENT. */
+cadenza_status cadenza_tape_weight_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
+cadenza_status cadenza_tape_input_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
+cadenza_status cadenza_tape_state_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
+
+/* Takes the last training run's batch statistics into the moving ones, once: what Keras does within the run. */
+cadenza_status cadenza_tape_commit_statistics(cadenza_tape *tape);
+
 #ifdef __cplusplus
 }
 #endif

@@ -200,7 +200,7 @@ public func cadenza_model_run_multi(_ model: OpaquePointer?, _ batch: Int, _ tim
     }
 }
 
-private func checkTimes(_ model: Model, _ times: UnsafePointer<Int>?) throws(Failure) {
+func checkTimes(_ model: Model, _ times: UnsafePointer<Int>?) throws(Failure) {
     guard let times else { return }
     for (i, port) in model.inputs.enumerated() where port.hasTime { _ = try count(times[i], "times") }
 }
@@ -213,12 +213,15 @@ public func cadenza_model_output_shape(_ model: OpaquePointer?, _ batch: Int, _ 
         let batch = try CadenzaABI.batch(batch)
         try checkTimes(model, times)
         let found = try model.outputShape(try CadenzaABI.index(index, below: model.outputs.count, "index"), times: times)
-        func at(_ i: Int) -> Int { i < found.count ? found[i] : 0 }
-        try fill(shape, "shape", cadenza_shape(
-            struct_size: 0, rank: Int32(found.count + 1), reserved: 0,
-            dims: (batch, at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)),
-            count: try multiplied(batch, try found.elementCount())))
+        try fill(shape, "shape", wholeShape([batch] + found))
     }
+}
+
+/// A shape with its batch axis.
+func wholeShape(_ dims: Shape) throws(Failure) -> cadenza_shape {
+    func at(_ i: Int) -> Int { i < dims.count ? dims[i] : 0 }
+    return cadenza_shape(struct_size: 0, rank: Int32(dims.count), reserved: 0,
+                         dims: (at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7), at(8)), count: try dims.elementCount())
 }
 
 /// The short calls are for models with one input and one output.

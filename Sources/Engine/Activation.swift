@@ -36,7 +36,7 @@ public enum Activation {
     }
 
     /// The kernel's description, where each value stands alone.
-    var elementwise: cz_activation? {
+    public var elementwise: cz_activation? {
         if case .elementwise(let it) = self { return it }
         return nil
     }
@@ -51,7 +51,7 @@ public enum Activation {
     }
 
     /// Applies it to `rows` rows of `count` values, densely packed; `out` may be `x`, save for glu.
-    func apply(_ kernels: UnsafePointer<cz_kernels>, _ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>,
+    public func apply(_ kernels: UnsafePointer<cz_kernels>, _ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>,
                rows: Int, count: Int) {
         switch self {
         case .elementwise(var it):

@@ -29,6 +29,7 @@ public class Layer {
     public var isTrainable = true
     /// Initializers by variable ("kernel", "bias" …) where they differ from the layer's defaults.
     public var initializers: [(variable: Name, initializer: Initializer)] = []
+    public var trainingOptions = TrainingOptions()
 
     private(set) var isBuilt = false
 
@@ -39,8 +40,11 @@ public class Layer {
 
     // MARK: What a layer kind tells of itself
 
+    /// What it is.
+    public var form: Form { .sameValues }
+
     /// The shapes that it gives for the shapes it gets. Fails, naming the layer, where they do not fit.
-    func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] { [try single(inputs)] }
+    public func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] { [try single(inputs)] }
 
     /// Creates the weights.
     func build(_ inputs: [Shape]) throws(Failure) {}
@@ -139,10 +143,10 @@ public class Layer {
         Failure(code, "layer '\(name.string)' (\(className.string)): \(text)")
     }
 
-    func failure(_ text: String) -> Failure { failure(.invalidArgument, text) }
+    public func failure(_ text: String) -> Failure { failure(.invalidArgument, text) }
 
     /// An axis as Keras numbers it (batch is 0, negative from the end), as an index into a shape without batch.
-    func axisIndex(_ axis: Int, rank: Int) throws(Failure) -> Int {
+    public func axisIndex(_ axis: Int, rank: Int) throws(Failure) -> Int {
         let index = axis < 0 ? axis + rank : axis - 1
         guard axis != 0, index >= 0, index < rank else {
             throw failure("axis \(axis) is not an axis of an input of rank \(rank + 1)")
@@ -151,7 +155,7 @@ public class Layer {
     }
 
     /// Several such axes, ascending.
-    func axisIndices(_ axes: [Int], rank: Int) throws(Failure) -> [Int] {
+    public func axisIndices(_ axes: [Int], rank: Int) throws(Failure) -> [Int] {
         var indices: [Int] = []
         for axis in axes {
             let index = try axisIndex(axis, rank: rank)

@@ -9,23 +9,23 @@ public struct ValueID: Equatable, Sendable {
 ///
 /// A model knows shapes and weights, but owns no state: `Program` binds it to buffers, `Stream` carries a state.
 public final class Model {
-    struct Value {
+    public struct Value {
         /// As declared: −1 where any length is fine.
-        let shape: Shape
-        let hasMask: Bool
+        public let shape: Shape
+        public let hasMask: Bool
         var timeline: Timeline = .still
         /// Whether it changes as a stream goes on.
         var dependsOnTime = false
     }
 
-    struct Node {
-        let layer: Layer
-        let inputs: [Int]
+    public struct Node {
+        public let layer: Layer
+        public let inputs: [Int]
         /// An RNN's initial states, where the model gives them.
-        let initialStates: [Int]
-        let outputs: [Int]
+        public let initialStates: [Int]
+        public let outputs: [Int]
         /// Where in a row of a stream's state its states begin.
-        var stateOffset: Int?
+        public internal(set) var stateOffset: Int?
         /// Why it cannot stream; nil where it does.
         var reason: String?
     }
@@ -35,7 +35,7 @@ public final class Model {
         public let layer: Name
         public let slot: StateSlot
         /// Where in a row of the stream's state it lies.
-        let offset: Int
+        public let offset: Int
         public let cLayer: CText
         public let cName: CText
     }
@@ -63,17 +63,17 @@ public final class Model {
         /// Values of one row in one step of a stream; 0 where that is not known.
         public let stepSize: Int
         public let cName: CText
-        let value: Int
+        public let value: Int
     }
 
     /// Ids that an Embedding looks up in an input, to be checked before a run.
-    struct IDCheck {
-        let input: Int
-        let embedding: Embedding
+    public struct IDCheck {
+        public let input: Int
+        public let embedding: Embedding
     }
 
-    let values: [Value]
-    let nodes: [Node]
+    public let values: [Value]
+    public let nodes: [Node]
     public let entries: [Entry]
     public let inputs: [Port]
     public let outputs: [Port]
@@ -86,9 +86,9 @@ public final class Model {
     public let weightLayers: [Int]
     /// The architecture as JSON.
     public let architecture: String
-    let idChecks: [IDCheck]
+    public let idChecks: [IDCheck]
     /// The kernels of its programs.
-    let kernels: UnsafePointer<cz_kernels>
+    public let kernels: UnsafePointer<cz_kernels>
     private var knownFingerprint: UInt64?
 
     init(values: [Value], nodes: [Node], entries: [Entry], inputs: [Port], outputs: [Port], states: [State],

@@ -213,7 +213,9 @@ final class InputLayer: Layer {
         super.init(name: name, className: "InputLayer")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] { [shape] }
+    override var form: Form { .input }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] { [shape] }
 }
 
 extension Array where Element == String {

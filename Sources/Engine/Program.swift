@@ -60,7 +60,7 @@ final class Program {
 
 extension Model {
     /// The inputs' time lengths: those given, or the declared windows.
-    private func lengths(_ times: UnsafePointer<Int>?) throws(Failure) -> [Int] {
+    public func lengths(_ times: UnsafePointer<Int>?) throws(Failure) -> [Int] {
         var result: [Int] = []
         for (index, port) in inputs.enumerated() {
             guard port.hasTime else {
@@ -120,7 +120,7 @@ extension Model {
     }
 
     /// Fails where one of `count` values is no id of the table.
-    func reportBadID(_ embedding: Embedding, _ ids: UnsafePointer<Float>, count: Int, input: Int) throws(Failure) {
+    public func reportBadID(_ embedding: Embedding, _ ids: UnsafePointer<Float>, count: Int, input: Int) throws(Failure) {
         guard let bad = embedding.firstBadID(ids, count: count) else { return }
         let shown = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
         throw Failure(.invalidArgument, "input '\(inputs[input].name.string)': \(shown) is not an id of layer "

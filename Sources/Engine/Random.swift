@@ -14,7 +14,18 @@ public struct Random: Sendable {
 
     /// 32 random bits.
     public mutating func next() -> UInt32 {
-        let block = position / 4
+        let c = words(block: position / 4)
+        defer { position &+= 1 }
+        switch position % 4 {
+        case 0: return c.0
+        case 1: return c.1
+        case 2: return c.2
+        default: return c.3
+        }
+    }
+
+    /// The four words from number 4 · block on.
+    public func words(block: UInt64) -> (UInt32, UInt32, UInt32, UInt32) {
         var c = (UInt32(truncatingIfNeeded: block), UInt32(truncatingIfNeeded: block >> 32),
                  UInt32(truncatingIfNeeded: series), UInt32(truncatingIfNeeded: series >> 32))
         var k = key
@@ -24,13 +35,7 @@ public struct Random: Sendable {
                  UInt32(truncatingIfNeeded: a >> 32) ^ c.3 ^ k.1, UInt32(truncatingIfNeeded: a))
             k = (k.0 &+ 0x9E37_79B9, k.1 &+ 0xBB67_AE85)
         }
-        defer { position &+= 1 }
-        switch position % 4 {
-        case 0: return c.0
-        case 1: return c.1
-        case 2: return c.2
-        default: return c.3
-        }
+        return c
     }
 
     /// Uniform in [0, 1), in steps of 2⁻²⁴.

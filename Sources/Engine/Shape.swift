@@ -40,13 +40,13 @@ public func describe(_ shape: Shape) -> String {
 }
 
 /// The values of one sample in groups that lie along some of its axes, for operations on each group.
-struct AxisGroups {
+public struct AxisGroups {
     /// Where a group's values lie from its first one on, in row-major order of the axes.
-    let places: [Int]
+    public let places: [Int]
     /// Where in a sample the groups' first values lie.
-    let starts: [Int]
+    public let starts: [Int]
 
-    init(_ shape: Shape, _ axes: [Int]) {
+    public init(_ shape: Shape, _ axes: [Int]) {
         var places = [0], starts = [0]
         var stride = 1
         for axis in shape.indices.reversed() {

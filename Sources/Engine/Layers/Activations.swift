@@ -2,14 +2,16 @@ import CSystem
 
 /// An activation as a layer: Activation, ReLU, LeakyReLU, ELU, Softmax over the last axis …
 public final class ActivationLayer: Layer {
-    private let activation: Activation
+    public let activation: Activation
 
     public init(name: Name, className: Name, activation: Activation) {
         self.activation = activation
         super.init(name: name, className: className)
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .activation(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         var shape = try single(inputs)
         guard let width = shape.last else { throw failure("needs an input with a feature axis") }
         shape[shape.count - 1] = try activation.width(width, layer: name)
@@ -58,12 +60,14 @@ private final class ActivationOperation: Operation {
 /// Softmax over one axis that is not the last, or over several together.
 public final class SoftmaxOverAxes: Layer {
     /// As Keras numbers them: batch is 0.
-    private let axes: [Int]
+    public let axes: [Int]
 
     public init(name: Name, axes: [Int]) {
         self.axes = axes
         super.init(name: name, className: "Softmax")
     }
+
+    public override var form: Form { .softmax(self) }
 
     override func build(_ inputs: [Shape]) throws(Failure) {
         _ = try axisIndices(axes, rank: try single(inputs).count)
@@ -129,7 +133,9 @@ public final class PReLU: Layer {
         super.init(name: name, className: "PReLU")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .prelu(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         if let alpha { try check(shape, against: alpha) }
         return [shape]
@@ -193,7 +199,7 @@ private final class PReLUOperation: Operation {
 
 /// For each value of a tensor of shape `target`, the index of the value of a tensor of `shape` (same rank, axes of
 /// length 1 repeated) that stands beside it.
-func broadcastPlaces(_ shape: Shape, over target: Shape) -> [Int] {
+public func broadcastPlaces(_ shape: Shape, over target: Shape) -> [Int] {
     var places = [0]
     var stride = 1
     for axis in shape.indices.reversed() {
@@ -206,14 +212,16 @@ func broadcastPlaces(_ shape: Shape, over target: Shape) -> [Int] {
 
 /// Hides the time steps whose features all equal `maskValue`; hidden steps become zeros.
 public final class Masking: Layer {
-    let maskValue: Float
+    public let maskValue: Float
 
     public init(name: Name, maskValue: Float) {
         self.maskValue = maskValue
         super.init(name: name, className: "Masking")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .masking(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         guard shape.count == 2 else { throw failure(.unsupported, "takes [batch, time, features], not \(describe(shape))") }
         return [shape]

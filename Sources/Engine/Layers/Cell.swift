@@ -10,6 +10,7 @@ public class Cell {
     public private(set) var weights: [Weight] = []
     /// Initializers by variable, as in `Layer`.
     public var initializers: [(variable: Name, initializer: Initializer)] = []
+    public var trainingOptions = TrainingOptions()
 
     init(name: Name, className: Name, units: Int) {
         self.name = name
@@ -17,8 +18,11 @@ public class Cell {
         self.units = units
     }
 
+    /// What it is.
+    public var form: CellForm { .unknown }
+
     /// The states' names, "h" first.
-    var stateNames: [Name] { ["h"] }
+    public var stateNames: [Name] { ["h"] }
 
     /// Floats that its states take in a row.
     var stateWidth: Int { padded(units) &* stateNames.count }

@@ -2,9 +2,9 @@ import CSystem
 
 /// y = activation(x · kernel + bias) on the last axis.
 public final class Dense: Layer {
-    let units: Int
-    let activation: Activation
-    let useBias: Bool
+    public let units: Int
+    public let activation: Activation
+    public let useBias: Bool
 
     private var kernel: Weight?
     private var bias: Weight?
@@ -17,7 +17,9 @@ public final class Dense: Layer {
         super.init(name: name, className: "Dense")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .dense(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         var shape = try single(inputs)
         guard let features = shape.last else { throw failure("needs an input with a feature axis") }
         if let kernel, features >= 0, features != kernel.shape[0] {

@@ -3,8 +3,8 @@ import CSystem
 /// A table of vectors, looked up by id. Its input is ids of the model's own inputs, checked before a step begins.
 public final class Embedding: Layer {
     public let inputDim: Int
-    let outputDim: Int
-    let maskZero: Bool
+    public let outputDim: Int
+    public let maskZero: Bool
     private(set) var embeddings: Weight?
 
     public init(name: Name, inputDim: Int, outputDim: Int, maskZero: Bool = false) {
@@ -14,7 +14,9 @@ public final class Embedding: Layer {
         super.init(name: name, className: "Embedding")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .embedding(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         if maskZero && shape.count != 1 {
             throw failure(.unsupported, "mask_zero=True takes ids of shape [batch, time], not \(describe(shape))")

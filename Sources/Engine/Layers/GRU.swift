@@ -6,10 +6,10 @@ import CSystem
 ///     h̃ = activation(x·W + (r·h)·U + b)                   reset_after=False, bias (3u)
 ///     h̃ = activation(x·W + b₀ + r·(h·U + b₁))             reset_after=True (cuDNN's form), bias (2, 3u)
 public final class GRUCell: Cell {
-    let activation: Activation
-    let recurrentActivation: Activation
-    let useBias: Bool
-    let resetAfter: Bool
+    public let activation: Activation
+    public let recurrentActivation: Activation
+    public let useBias: Bool
+    public let resetAfter: Bool
 
     private var kernel: Weight?
     private var recurrentKernel: Weight?
@@ -29,6 +29,7 @@ public final class GRUCell: Cell {
         super.init(name: name, className: "GRUCell", units: units)
     }
 
+    public override var form: CellForm { .gru(self) }
     override var parameters: [Float] { [resetAfter ? 3 : 2] + activation.parameters + recurrentActivation.parameters }
 
     override func build(features: Int, in owner: Layer, path: Name) throws(Failure) {

@@ -5,9 +5,9 @@ import CSystem
 ///     i, f, o = recurrent_activation(x·W + h·U + b)      c̃ = activation(x·W + h·U + b)
 ///     c' = f·c + i·c̃                                     h' = o·activation(c')
 public final class LSTMCell: Cell {
-    let activation: Activation
-    let recurrentActivation: Activation
-    let useBias: Bool
+    public let activation: Activation
+    public let recurrentActivation: Activation
+    public let useBias: Bool
     let unitForgetBias: Bool
 
     private var kernel: Weight?
@@ -25,7 +25,8 @@ public final class LSTMCell: Cell {
         super.init(name: name, className: "LSTMCell", units: units)
     }
 
-    override var stateNames: [Name] { ["h", "c"] }
+    public override var stateNames: [Name] { ["h", "c"] }
+    public override var form: CellForm { .lstm(self) }
     override var parameters: [Float] { [4] + activation.parameters + recurrentActivation.parameters }
 
     override func build(features: Int, in owner: Layer, path: Name) throws(Failure) {

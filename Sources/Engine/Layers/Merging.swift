@@ -13,8 +13,8 @@ public final class Merge: Layer {
         case add, multiply, subtract, average, maximum, minimum
     }
 
-    private let kind: Kind
-    private let masks: MaskRule
+    public let kind: Kind
+    public let masks: MaskRule
 
     public init(name: Name, className: Name, kind: Kind, masks: MaskRule) {
         self.kind = kind
@@ -22,7 +22,9 @@ public final class Merge: Layer {
         super.init(name: name, className: className)
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .merge(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         guard inputs.count >= 2, kind != .subtract || inputs.count == 2 else {
             throw failure("takes \(kind == .subtract ? "just two" : "two or more") inputs, not \(inputs.count)")
         }
@@ -74,7 +76,7 @@ extension Layer {
 }
 
 /// A shape with axes of length 1 in front, up to a rank.
-private func widened(_ shape: Shape, _ rank: Int) -> Shape { Shape(repeating: 1, count: rank - shape.count) + shape }
+public func widened(_ shape: Shape, _ rank: Int) -> Shape { Shape(repeating: 1, count: rank - shape.count) + shape }
 
 /// The mask of joined values; a value without one counts as used throughout.
 private struct JoinedMasks {
@@ -193,8 +195,8 @@ private final class MaskedMergeOperation: MergeOperation {
 /// Values side by side along one axis.
 public final class Concatenate: Layer {
     /// As Keras numbers them: batch is 0.
-    private let axis: Int
-    private let masks: MaskRule
+    public let axis: Int
+    public let masks: MaskRule
 
     public init(name: Name, axis: Int, masks: MaskRule) {
         self.axis = axis
@@ -202,7 +204,9 @@ public final class Concatenate: Layer {
         super.init(name: name, className: "Concatenate")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .concatenate(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         guard var result = inputs.first, inputs.count >= 2 else { throw failure("takes two or more inputs, not \(inputs.count)") }
         let along = try axisIndex(axis, rank: result.count)
         for shape in inputs.dropFirst() {

@@ -2,10 +2,12 @@
 /// the statistics that training left.
 public final class BatchNormalization: Layer {
     /// As Keras numbers them: batch is 0.
-    private let axis: Int
-    private let epsilon: Float
-    private let center: Bool
-    private let scale: Bool
+    public let axis: Int
+    public let epsilon: Float
+    public let center: Bool
+    public let scale: Bool
+    /// How much of the moving statistics an update keeps.
+    public var momentum: Float = 0.99
 
     private var gamma: Weight?
     private var beta: Weight?
@@ -23,7 +25,9 @@ public final class BatchNormalization: Layer {
         super.init(name: name, className: "BatchNormalization")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .batchNormalization(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         let length = shape[try axisIndex(axis, rank: shape.count)]
         if let mean, length >= 0, length != mean.count { throw failure("expects \(mean.count) values along axis \(axis), not \(length)") }
@@ -102,11 +106,11 @@ private final class ScaleOperation: Operation {
 /// with rms_scaling, x / sqrt(variance + epsilon) · gamma.
 public final class LayerNormalization: Layer {
     /// As Keras numbers them: batch is 0.
-    private let axes: [Int]
-    fileprivate let epsilon: Float
-    private let center: Bool
-    private let scale: Bool
-    fileprivate let rmsScaling: Bool
+    public let axes: [Int]
+    public let epsilon: Float
+    public let center: Bool
+    public let scale: Bool
+    public let rmsScaling: Bool
 
     fileprivate var gamma: Weight?
     fileprivate var beta: Weight?
@@ -127,7 +131,9 @@ public final class LayerNormalization: Layer {
         return indices.map { shape[$0] }
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .layerNormalization(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         let normalized = try normalizedShape(shape)
         if let built = gamma?.shape ?? beta?.shape, normalized.isKnown, normalized != built {

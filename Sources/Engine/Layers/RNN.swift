@@ -33,7 +33,7 @@ public final class RNN: Layer {
     var units: Int { cells[cells.count - 1].units }
 
     /// Widths of the states as they are shown: h (and c) of each cell.
-    var stateShapes: [Shape] { cells.flatMap { cell in cell.stateNames.map { _ in [cell.units] } } }
+    public var stateShapes: [Shape] { cells.flatMap { cell in cell.stateNames.map { _ in [cell.units] } } }
 
     /// Masked steps answer with the previous output, which is then a state too.
     override func states(masked: Bool) -> [StateSlot] {
@@ -48,7 +48,9 @@ public final class RNN: Layer {
         return slots
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .rnn(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         guard shape.count == 2 else { throw failure("takes [batch, time, features], not \(describe(shape))") }
         if features >= 0, shape[1] >= 0, shape[1] != features {

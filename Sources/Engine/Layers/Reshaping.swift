@@ -1,6 +1,10 @@
 /// A layer that does nothing at inference: the Dropout family, GaussianNoise, ActivityRegularization.
 public final class Identity: Layer {
+    /// What it does in training.
+    public var noise: Noise = .none
+
     public override init(name: Name, className: Name) { super.init(name: name, className: className) }
+    public override var form: Form { .noise(self) }
     override var passesMask: Bool { true }
     override var keepsValues: Bool { true }
 }
@@ -11,7 +15,7 @@ public final class Flatten: Layer {
 
     override var keepsValues: Bool { true }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         return [shape.isKnown ? [try shape.elementCount()] : [anyLength]]
     }
@@ -41,7 +45,7 @@ public final class Reshape: Layer {
         if keepsTime(try single(inputs)) { target[0] = anyLength }
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         guard shape.isKnown else { return [target] }
         let count = try shape.elementCount()
@@ -80,14 +84,16 @@ public final class Reshape: Layer {
 
 /// [features] to [n, features].
 public final class RepeatVector: Layer {
-    let times: Int
+    public let times: Int
 
     public init(name: Name, times: Int) {
         self.times = times
         super.init(name: name, className: "RepeatVector")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .repeatVector(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         guard shape.count == 1 else { throw failure("takes [batch, features], not \(describe(shape))") }
         return [[times] + shape]

@@ -2,8 +2,8 @@ import CSystem
 
 /// The plain recurrent cell (Elman 1990): h' = activation(x·W + h·U + b).
 public final class SimpleRNNCell: Cell {
-    let activation: Activation
-    let useBias: Bool
+    public let activation: Activation
+    public let useBias: Bool
 
     private var kernel: Weight?
     private var recurrentKernel: Weight?
@@ -17,6 +17,7 @@ public final class SimpleRNNCell: Cell {
         super.init(name: name, className: "SimpleRNNCell", units: units)
     }
 
+    public override var form: CellForm { .simple(self) }
     override var parameters: [Float] { [1] + activation.parameters }
 
     override func build(features: Int, in owner: Layer, path: Name) throws(Failure) {

@@ -8,7 +8,7 @@ public final class Bidirectional: Layer {
 
     public let forward: RNN
     public let backward: RNN
-    let merge: Merge
+    public let merge: Merge
 
     /// `backward` must read in the other direction than `forward`.
     public init(name: Name, forward: RNN, backward: RNN, merge: Merge) {
@@ -18,7 +18,9 @@ public final class Bidirectional: Layer {
         super.init(name: name, className: "Bidirectional")
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .bidirectional(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let shape = try single(inputs)
         let ahead = try forward.outputShapes([shape]), back = try backward.outputShapes([shape])
         guard ahead.count == back.count, ahead[0].count == back[0].count else {
@@ -179,7 +181,9 @@ public final class TimeDistributed: Layer {
         return inputs.map { Shape($0.dropFirst()) }
     }
 
-    override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
+    public override var form: Form { .timeDistributed(self) }
+
+    public override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] {
         let outputs = try inner.outputShapes(try stepShapes(inputs))
         guard outputs.count == 1 else { throw failure(.unsupported, "its layer has \(outputs.count) outputs; one is what Cadenza takes here") }
         return [[inputs[0][0]] + outputs[0]]

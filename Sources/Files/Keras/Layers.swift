@@ -137,7 +137,9 @@ struct LayerFactory {
             layer = Masking(name: path, maskValue: try config.float("mask_value", default: 0))
         case "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
              "AlphaDropout", "ActivityRegularization", "Identity":
-            layer = Identity(name: path, className: config.className)
+            let identity = Identity(name: path, className: config.className)
+            identity.noise = try config.noise()
+            layer = identity
             harmless = ["rate", "noise_shape", "stddev", "l1", "l2", "data_format"]
         case "PReLU":
             layer = PReLU(name: path, sharedAxes: try config.ints("shared_axes") ?? [])
@@ -191,9 +193,11 @@ struct LayerFactory {
     private func batchNormalization(_ config: Config, _ path: Name) throws(Failure) -> Layer {
         let axes = try config.ints("axis") ?? [-1]
         guard axes.count == 1 else { throw config.failure(.unsupported, "axis names \(axes.count) axes; Cadenza has one") }
-        return BatchNormalization(name: path, axis: axes[0], epsilon: try config.float("epsilon", default: 1e-3),
-                                  center: try config.bool("center", default: true),
-                                  scale: try config.bool("scale", default: true))
+        let layer = BatchNormalization(name: path, axis: axes[0], epsilon: try config.float("epsilon", default: 1e-3),
+                                       center: try config.bool("center", default: true),
+                                       scale: try config.bool("scale", default: true))
+        layer.momentum = try config.float("momentum", default: 0.99)
+        return layer
     }
 
     private func targetShape(_ config: Config) throws(Failure) -> Shape {
@@ -267,6 +271,7 @@ struct LayerFactory {
             return nil
         }
         cell.initializers = try config.initializers()
+        cell.trainingOptions = try config.trainingOptions()
         return cell
     }
 

@@ -25,12 +25,14 @@ from .loading import build, from_json, load
 from .model import Layer, Model, StateArray, Tensor, Weights
 from .ragged import Ragged
 from .stream import State, Stream
+from .training import Gradients, Tape, check_gradients
 
 __all__ = [
     "CadenzaError",
     "CannotStreamError",
     "Feedback",
     "Generated",
+    "Gradients",
     "Hypothesis",
     "InvalidArgumentError",
     "InvalidFileError",
@@ -50,12 +52,14 @@ __all__ = [
     "State",
     "StateArray",
     "Stream",
+    "Tape",
     "Tensor",
     "UnsupportedError",
     "Weights",
     "__version__",
     "beam_search",
     "build",
+    "check_gradients",
     "from_json",
     "kernels",
     "load",

@@ -66,6 +66,10 @@ class NestedHandle(Handle):
     """A `cadenza_nested *`."""
 
 
+class TapeHandle(Handle):
+    """A `cadenza_tape *`."""
+
+
 class SizedStructure(Structure):
     """A struct that begins with its own size."""
 
@@ -286,6 +290,16 @@ class NestedItem(Structure):
     ]
 
 
+class TapeOptions(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("input_gradients", c_int32),
+        ("reserved", c_int32),
+        ("frozen", SIZES),
+        ("frozen_count", c_size_t),
+    ]
+
+
 version = function("cadenza_version", TEXT)
 require_version(version())
 
@@ -411,3 +425,20 @@ nested_gathered = function("cadenza_nested_gathered", STATUS, NESTED, RAGGED_OUT
 nested_reasons = function("cadenza_nested_reasons", STATUS, NESTED, SIZE, POINTER(c_int32), SIZES, SIZE, SIZES)
 nested_snapshot = function("cadenza_nested_snapshot", STATUS, NESTED, BYTES, SIZE, SIZES)
 nested_restore = function("cadenza_nested_restore", STATUS, NESTED, BYTES, SIZE)
+
+TAPE, TAPE_OUT = TapeHandle, POINTER(TapeHandle)
+tape_options_init = function("cadenza_tape_options_init", None, POINTER(TapeOptions))
+tape_create = function("cadenza_tape_create", STATUS, MODEL, POINTER(TapeOptions), TAPE_OUT)
+tape_release = TapeHandle.release = function("cadenza_tape_release", None, TAPE)
+tape_forward = function(
+    "cadenza_tape_forward", STATUS, TAPE, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int, c_uint64
+)
+tape_output_shape = function("cadenza_tape_output_shape", STATUS, TAPE, SIZE, POINTER(Shape))
+tape_output = function("cadenza_tape_output", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_output_mask = function("cadenza_tape_output_mask", STATUS, TAPE, SIZE, BYTES, SIZE, POINTER(c_int))
+tape_state = function("cadenza_tape_state", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_backward = function("cadenza_tape_backward", STATUS, TAPE, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int)
+tape_weight_gradient = function("cadenza_tape_weight_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_input_gradient = function("cadenza_tape_input_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_state_gradient = function("cadenza_tape_state_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_commit_statistics = function("cadenza_tape_commit_statistics", STATUS, TAPE)

@@ -248,17 +248,9 @@ class Model:
         Returns one float32 array, batch first, or a list of them for several outputs.
         Raises InvalidArgumentError for other shapes.
         """
-        inputs = [floats(value) for value in self._input_values(x)]
-        for tensor, value in zip(self.inputs, inputs):
-            _require_input_shape(tensor, value)
-        batches = [len(value) for value in inputs]
-        if len(set(batches)) > 1:
-            raise InvalidArgumentError(f"expected one batch size for all inputs, received {batches}")
-        times = (ctypes.c_size_t * len(inputs))(
-            *(value.shape[1] if tensor.has_time else 0 for tensor, value in zip(self.inputs, inputs))
-        )
-        outputs = [self._output_array(index, batches[0], times) for index in range(len(self.outputs))]
-        c.model_run_multi(self._handle, batches[0], times, addresses(inputs), addresses(outputs))
+        inputs, batch, times = self._batch_of_inputs(x)
+        outputs = [self._output_array(index, batch, times) for index in range(len(self.outputs))]
+        c.model_run_multi(self._handle, batch, times, addresses(inputs), addresses(outputs))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def stream(self, batch: int = 1) -> Stream:
@@ -271,6 +263,19 @@ class Model:
         handle = c.StreamHandle()
         c.stream_create(self._handle, count(batch, "a batch size"), ctypes.byref(handle))
         return Stream(self, handle)
+
+    def _batch_of_inputs(self, x: Any) -> tuple[list[Array], int, ctypes.Array[ctypes.c_size_t]]:
+        """The inputs as arrays, how many rows they have, and the lengths of their time axes."""
+        inputs = [floats(value) for value in self._input_values(x)]
+        for tensor, value in zip(self.inputs, inputs):
+            _require_input_shape(tensor, value)
+        batches = [len(value) for value in inputs]
+        if len(set(batches)) > 1:
+            raise InvalidArgumentError(f"expected one batch size for all inputs, received {batches}")
+        times = (ctypes.c_size_t * len(inputs))(
+            *(value.shape[1] if tensor.has_time else 0 for tensor, value in zip(self.inputs, inputs))
+        )
+        return inputs, batches[0], times
 
     def _input_values(self, x: Any) -> list[Any]:
         names = [tensor.name for tensor in self.inputs]

@@ -30,6 +30,7 @@ STRUCTS = {
     "cadenza_level": _bindings.Level,
     "cadenza_nested_info": _bindings.NestedInfo,
     "cadenza_nested_item": _bindings.NestedItem,
+    "cadenza_tape_options": _bindings.TapeOptions,
 }
 
 HANDLES = {
@@ -39,6 +40,7 @@ HANDLES = {
     "cadenza_selffeeding": _bindings.SelfFeedingHandle,
     "cadenza_ragged": _bindings.RaggedHandle,
     "cadenza_nested": _bindings.NestedHandle,
+    "cadenza_tape": _bindings.TapeHandle,
 }
 
 VALUES = {

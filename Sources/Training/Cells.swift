@@ -1,0 +1,506 @@
+import CSystem
+import Engine
+
+/// x·W for a whole window or a step of it, with the dropout of x: one product, or one for each gate where each drops its own.
+final class Projection {
+    private let groups: [(matrix: Matrix, column: Int)]
+    /// Values of x in a step's row.
+    private let width: Int
+    private let rows: Int
+    private let steps: Int
+    private let rate: Float
+    private let series: Int
+    /// By group [rows][width], and the dropped x [steps][rows][width].
+    private let masks: Floats?
+    private let dropped: Floats?
+    private let scratch: Floats?
+    private var isActive = false
+
+    /// - Parameters:
+    ///   - gates: gates of `units` columns, from gate `first` on.
+    static func make(_ binding: TapeBinding, _ weight: Weight, first: Int, gates: Int, units: Int, steps: Int, rate: Float,
+                     byGate: Bool) throws(Failure) -> Projection {
+        let drops = rate > 0, count = drops && byGate ? gates : 1, size = gates / count * units
+        var groups: [(matrix: Matrix, column: Int)] = []
+        for group in 0..<count {
+            groups.append((try binding.parameters.matrix(weight, first: first * units + group * size, columns: size), group * size))
+        }
+        let width = weight.shape[0]
+        return Projection(groups, width: width, rows: binding.rows, steps: steps, rate: rate, series: binding.series.take(count),
+                          masks: drops ? try binding.memory.floats(binding.rows, width, count) : nil,
+                          dropped: drops ? try binding.memory.floats(multiplied(binding.rows, steps), width, count) : nil,
+                          scratch: drops ? try binding.memory.floats(multiplied(binding.rows, steps), width) : nil)
+    }
+
+    private init(_ groups: [(matrix: Matrix, column: Int)], width: Int, rows: Int, steps: Int, rate: Float, series: Int,
+                 masks: Floats?, dropped: Floats?, scratch: Floats?) {
+        self.groups = groups
+        self.width = width
+        self.rows = rows
+        self.steps = steps
+        self.rate = rate
+        self.series = series
+        self.masks = masks
+        self.dropped = dropped
+        self.scratch = scratch
+    }
+
+    /// Draws what is dropped in this run.
+    func begin(_ pass: Pass) {
+        isActive = pass.isTraining && rate > 0
+        guard isActive, let masks else { return }
+        for group in 0..<groups.count {
+            drawMask(masks + group &* rows &* width, rows &* width, rate: rate, scale: rate < 1 ? 1 / (1 - rate) : 0, pass.random(series + group))
+        }
+    }
+
+    /// out = start + x·W for `count` steps from `step` on; x: those steps.
+    func multiply(_ x: Given, step: Int, count: Int, start: Given?, _ startStride: Int, _ out: Floats, _ stride: Int) {
+        for (index, group) in groups.enumerated() {
+            let source = isActive ? drop(x, index, step, count) : x
+            group.matrix.multiply(source, width, rows: count &* rows, start: start.map { $0 + group.column }, startStride, out + group.column, stride)
+        }
+    }
+
+    private func drop(_ x: Given, _ group: Int, _ step: Int, _ count: Int) -> Given {
+        guard let masks, let dropped else { return x }
+        let size = rows &* width
+        let out = dropped + (group &* steps &+ step) &* size, mask = masks + group &* size
+        for s in 0..<count {
+            for i in 0..<size { out[s &* size &+ i] = x[s &* size &+ i] * mask[i] }
+        }
+        return UnsafePointer(out)
+    }
+
+    /// dx += dz·Wᵀ for `count` steps.
+    func multiplyTransposed(_ dz: Given, count: Int, _ stride: Int, addTo dx: Floats) {
+        for (index, group) in groups.enumerated() {
+            guard isActive, let masks, let scratch else {
+                group.matrix.multiplyTransposed(dz + group.column, stride, rows: count &* rows, start: dx, dx, width)
+                continue
+            }
+            group.matrix.multiplyTransposed(dz + group.column, stride, rows: count &* rows, start: nil, scratch, width)
+            let size = rows &* width, mask = masks + index &* size
+            for s in 0..<count {
+                for i in 0..<size { dx[s &* size &+ i] += scratch[s &* size &+ i] * mask[i] }
+            }
+        }
+    }
+
+    /// The weight's gradient over the whole window.
+    func addGradient(_ x: Given, _ dz: Given, _ stride: Int) {
+        for (index, group) in groups.enumerated() {
+            var source = x
+            if isActive, let dropped { source = UnsafePointer(dropped + index &* steps &* rows &* width) }
+            group.matrix.addGradient(source, width, dz + group.column, stride, rows: steps &* rows)
+        }
+    }
+}
+
+/// A cell over a whole window. Everything is [steps][rows][…], steps in the order in which they are read.
+class CellTape {
+    let parameters: Parameters
+    let rows: Int
+    let steps: Int
+    let units: Int
+    let input: Projection
+    let inputWidth: Int
+    let bias: Weight?
+    let biasGradient: Floats?
+    /// What it reads.
+    let x: Floats
+    /// [steps + 1]: the state before each step, and after the last.
+    let h: Floats
+    let dh: Floats
+    /// [steps][rows], 1 = use; nil: all.
+    let mask: UnsafeMutablePointer<UInt8>?
+    /// Sums of the gates, then the gates; and the sums' gradients.
+    let z: Floats
+    let dz: Floats
+    /// The sums, where activations need them.
+    let sums: Floats
+    let gates: Int
+
+    struct Buffers {
+        let input: Projection
+        let x: Floats
+        let h: Floats
+        let dh: Floats
+        let z: Floats
+        let dz: Floats
+        let sums: Floats
+    }
+
+    /// The cell of an RNN over `steps` steps of x [steps][rows][features].
+    static func make(_ cell: Cell, _ binding: TapeBinding, steps: Int, x: Floats, features: Int,
+                     mask: UnsafeMutablePointer<UInt8>?) throws(Failure) -> CellTape {
+        let rows = binding.rows, units = cell.units, memory = binding.memory
+        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(multiplied(steps + 1, rows), units)
+        let options = cell.trainingOptions
+        func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool) throws(Failure) -> Buffers {
+            let count = try multiplied(multiplied(steps, rows), gates * units)
+            let z = try memory.floats(count)
+            return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, steps: steps,
+                                                      rate: options.dropout, byGate: byGate),
+                           x: x, h: h, dh: dh, z: z, dz: try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
+        }
+        func recurrent(_ first: Int, _ gates: Int, byGate: Bool) throws(Failure) -> Projection {
+            try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, steps: steps,
+                                rate: options.recurrentDropout, byGate: byGate)
+        }
+        let byGate = options.dropsByGate
+        switch cell.form {
+        case .lstm(let lstm):
+            let keeps = lstm.activation.needsInput || lstm.recurrentActivation.needsInput
+            let size = try multiplied(steps + 1, rows * units)
+            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate), try recurrent(0, 4, byGate: byGate),
+                            c: try memory.floats(size), active: try memory.floats(size), dc: try memory.floats(rows, units),
+                            temporary: try memory.floats(rows, units))
+        case .gru(let gru):
+            let keeps = gru.activation.needsInput || gru.recurrentActivation.needsInput
+            let size = try multiplied(steps, rows * units)
+            let b = try buffers(3, keepsSums: keeps, byGate: byGate)
+            return GRUTape(gru, binding, steps, mask, b, try recurrent(0, gru.resetAfter ? 3 : 2, byGate: byGate),
+                           last: gru.resetAfter ? nil : try recurrent(2, 1, byGate: byGate),
+                           inner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)),
+                           dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)), temporary: try memory.floats(rows, units))
+        case .simple(let simple):
+            return SimpleRNNTape(simple, binding, steps, mask, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
+                                 try recurrent(0, 1, byGate: false))
+        case .unknown:
+            throw Failure(.unsupported, "a cell of class \(cell.className.string) cannot be trained")
+        }
+    }
+
+    init(_ cell: Cell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers, gates: Int) {
+        parameters = binding.parameters
+        rows = binding.rows
+        self.steps = steps
+        self.mask = mask
+        self.gates = gates
+        units = cell.units
+        input = buffers.input
+        x = buffers.x
+        h = buffers.h
+        dh = buffers.dh
+        z = buffers.z
+        dz = buffers.dz
+        sums = buffers.sums
+        inputWidth = cell.weights[0].shape[0]
+        bias = cell.weights.count > 2 ? cell.weights[2] : nil
+        biasGradient = bias.flatMap { binding.parameters.gradient($0) }
+    }
+
+    /// Floats of a step's states, and of its gates.
+    final var size: Int { rows &* units }
+    final var gateWidth: Int { gates &* units }
+
+    /// Its states: h, and for an LSTM c. Places of [rows][units].
+    func initial(_ index: Int) -> Floats { h }
+    func final(_ index: Int) -> Floats { h + steps &* size }
+    func initialGradient(_ index: Int) -> Floats { dh }
+    func finalGradient(_ index: Int) -> Floats { dh + steps &* size }
+
+    final func forward(_ pass: Pass) {
+        input.begin(pass)
+        input.multiply(x, step: 0, count: steps, start: bias?.values, 0, z, gateWidth)
+        begin(pass)
+        for s in 0..<steps {
+            step(s)
+            guard let mask else { continue }
+            for row in 0..<rows where mask[s &* rows &+ row] == 0 { hold(s &* rows &+ row) }
+        }
+    }
+
+    /// From dh, which has the outputs' gradients. dx: nil, or where the gradient of x is added.
+    final func backward(dx: Floats?) {
+        for s in (0..<steps).reversed() { stepBack(s) }
+        if let dx { input.multiplyTransposed(dz, count: steps, gateWidth, addTo: dx) }
+        input.addGradient(x, dz, gateWidth)
+        if let biasGradient { addColumns(dz, gateWidth, rows: steps &* rows, count: gateWidth, to: biasGradient) }
+        finishBackward()
+    }
+
+    final func isMasked(_ s: Int, _ row: Int) -> Bool { mask != nil && mask![s &* rows &+ row] == 0 }
+
+    func begin(_ pass: Pass) {}
+    func step(_ s: Int) {}
+    func stepBack(_ s: Int) {}
+    func finishBackward() {}
+
+    /// A masked row's states stay.
+    func hold(_ place: Int) { (h + (place &+ rows) &* units).update(from: h + place &* units, count: units) }
+
+    /// Keeps a step's sums where they are needed.
+    final func keepSums(_ s: Int) {
+        if sums != z { (sums + s &* rows &* gateWidth).update(from: z + s &* rows &* gateWidth, count: rows &* gateWidth) }
+    }
+
+    /// Applies an activation to gates of a row of sums, in place.
+    final func activate(_ activation: Activation, _ row: Floats, _ gate: Int, _ count: Int = 1) {
+        let place = row + gate &* units
+        if activation.elementwise != nil {
+            activation.apply(parameters.kernels, place, place, rows: 1, count: count &* units)
+        } else {
+            activation.apply(parameters.kernels, place, place, rows: count, count: units)
+        }
+    }
+
+    /// The same backward: d of a gate's output becomes that of its sum. place: of the row in z.
+    final func backpropagate(_ activation: Activation, _ place: Int, _ gate: Int, _ count: Int = 1) {
+        let at = place &* gateWidth &+ gate &* units
+        activation.backpropagate(parameters, x: sums + at, y: z + at, dy: dz + at, dx: dz + at, rows: count, count: units)
+    }
+}
+
+final class LSTMTape: CellTape {
+    private let cell: LSTMCell
+    private let recurrent: Projection
+    /// [steps + 1], like h; and activation(c) after each step.
+    private let c: Floats
+    private let active: Floats
+    /// With respect to c: at the end, then step by step backward.
+    private let dc: Floats
+    private let temporary: Floats
+
+    init(_ cell: LSTMCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+         _ recurrent: Projection, c: Floats, active: Floats, dc: Floats, temporary: Floats) {
+        self.cell = cell
+        self.recurrent = recurrent
+        self.c = c
+        self.active = active
+        self.dc = dc
+        self.temporary = temporary
+        super.init(cell, binding, steps, mask, buffers, gates: 4)
+    }
+
+    override func initial(_ index: Int) -> Floats { index == 0 ? h : c }
+    override func final(_ index: Int) -> Floats { (index == 0 ? h : c) + steps &* size }
+    override func initialGradient(_ index: Int) -> Floats { index == 0 ? dh : dc }
+    override func finalGradient(_ index: Int) -> Floats { index == 0 ? dh + steps &* size : dc }
+    override func begin(_ pass: Pass) { recurrent.begin(pass) }
+
+    override func hold(_ place: Int) {
+        super.hold(place)
+        (c + (place &+ rows) &* units).update(from: c + place &* units, count: units)
+    }
+
+    override func step(_ s: Int) {
+        let z = z + s &* rows &* gateWidth, from = s &* size, to = from &+ size
+        recurrent.multiply(h + from, step: s, count: 1, start: z, gateWidth, z, gateWidth)
+        keepSums(s)
+        for row in 0..<rows {
+            let gates = z + row &* gateWidth
+            activate(cell.recurrentActivation, gates, 0, 2)
+            activate(cell.activation, gates, 2)
+            activate(cell.recurrentActivation, gates, 3)
+            let before = c + (from &+ row &* units), after = c + (to &+ row &* units)
+            let i = gates, f = i + units, g = f + units
+            for unit in 0..<units { after[unit] = f[unit] * before[unit] + i[unit] * g[unit] }
+        }
+        cell.activation.apply(parameters.kernels, c + to, active + to, rows: rows, count: units)
+        for row in 0..<rows {
+            let o = z + (row &* gateWidth &+ 3 &* units), at = to &+ row &* units
+            for unit in 0..<units { h[at &+ unit] = o[unit] * active[at &+ unit] }
+        }
+    }
+
+    override func stepBack(_ s: Int) {
+        for row in 0..<rows {
+            let place = s &* rows &+ row
+            let d = dz + place &* gateWidth, gates = z + place &* gateWidth
+            let dh = dh + (place &+ rows) &* units, before = dh - rows &* units, dc = dc + row &* units
+            if isMasked(s, row) {
+                d.update(repeating: 0, count: gateWidth)
+                add(dh, to: before, units)
+                continue
+            }
+            let at = (place &+ rows) &* units
+            let active = active + at, cBefore = c + place &* units, t = temporary + row &* units
+            let i = gates, f = i + units, g = f + units, o = g + units
+            for unit in 0..<units { t[unit] = dh[unit] * o[unit] }
+            cell.activation.backpropagate(parameters, x: c + at, y: active, dy: t, dx: t, rows: 1, count: units)
+            for unit in 0..<units {
+                let total = dc[unit] + t[unit]
+                d[unit] = total * g[unit]
+                d[units &+ unit] = total * cBefore[unit]
+                d[2 &* units &+ unit] = total * i[unit]
+                d[3 &* units &+ unit] = dh[unit] * active[unit]
+                dc[unit] = total * f[unit]
+            }
+            backpropagate(cell.recurrentActivation, place, 0, 2)
+            backpropagate(cell.activation, place, 2)
+            backpropagate(cell.recurrentActivation, place, 3)
+        }
+        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, count: 1, gateWidth, addTo: dh + s &* size)
+    }
+
+    override func finishBackward() { recurrent.addGradient(h, dz, gateWidth) }
+}
+
+final class SimpleRNNTape: CellTape {
+    private let cell: SimpleRNNCell
+    private let recurrent: Projection
+
+    init(_ cell: SimpleRNNCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+         _ recurrent: Projection) {
+        self.cell = cell
+        self.recurrent = recurrent
+        super.init(cell, binding, steps, mask, buffers, gates: 1)
+    }
+
+    override func begin(_ pass: Pass) { recurrent.begin(pass) }
+
+    override func step(_ s: Int) {
+        let z = z + s &* size
+        recurrent.multiply(h + s &* size, step: s, count: 1, start: z, units, z, units)
+        keepSums(s)
+        cell.activation.apply(parameters.kernels, z, z, rows: rows, count: units)
+        (h + (s &+ 1) &* size).update(from: z, count: size)
+    }
+
+    override func stepBack(_ s: Int) {
+        for row in 0..<rows {
+            let place = s &* rows &+ row
+            let d = dz + place &* units, dh = dh + (place &+ rows) &* units
+            if isMasked(s, row) {
+                d.update(repeating: 0, count: units)
+                add(dh, to: dh - size, units)
+                continue
+            }
+            d.update(from: dh, count: units)
+            backpropagate(cell.activation, place, 0)
+        }
+        recurrent.multiplyTransposed(dz + s &* size, count: 1, units, addTo: dh + s &* size)
+    }
+
+    override func finishBackward() { recurrent.addGradient(h, dz, units) }
+}
+
+final class GRUTape: CellTape {
+    private let cell: GRUCell
+    /// Gates z r h; or z r, and `last` for h, which reads r·h.
+    private let recurrent: Projection
+    private let last: Projection?
+    /// reset_after: b₁ + h·U [steps][rows][3·units]; else r·h [steps][rows][units]. And its gradient.
+    private let inner: Floats
+    private let dInner: Floats
+    private let temporary: Floats
+
+    init(_ cell: GRUCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+         _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats, temporary: Floats) {
+        self.cell = cell
+        self.recurrent = recurrent
+        self.last = last
+        self.inner = inner
+        self.dInner = dInner
+        self.temporary = temporary
+        super.init(cell, binding, steps, mask, buffers, gates: 3)
+    }
+
+    override func begin(_ pass: Pass) {
+        recurrent.begin(pass)
+        last?.begin(pass)
+    }
+
+    override func step(_ s: Int) {
+        let width = gateWidth
+        let z = z + s &* rows &* width, before = h + s &* size, after = before + size
+        if let last {
+            recurrent.multiply(before, step: s, count: 1, start: z, width, z, width)
+            keepSums(s)
+            let inner = inner + s &* size
+            for row in 0..<rows {
+                let gates = z + row &* width, at = row &* units
+                activate(cell.recurrentActivation, gates, 0, 2)
+                for unit in 0..<units { inner[at &+ unit] = gates[units &+ unit] * before[at &+ unit] }
+            }
+            last.multiply(inner, step: s, count: 1, start: z + 2 &* units, width, z + 2 &* units, width)
+            if sums != self.z {
+                for row in 0..<rows {
+                    let at = row &* width &+ 2 &* units
+                    (sums + (s &* rows &* width &+ at)).update(from: z + at, count: units)
+                }
+            }
+        } else {
+            let inner = inner + s &* rows &* width
+            let bias = bias.map { $0.values + width }
+            recurrent.multiply(before, step: s, count: 1, start: bias, 0, inner, width)
+            for row in 0..<rows {
+                let gates = z + row &* width, inner = inner + row &* width
+                for i in 0..<(2 &* units) { gates[i] += inner[i] }
+                if sums != self.z { (sums + (s &* rows &+ row) &* width).update(from: gates, count: 2 &* units) }
+                activate(cell.recurrentActivation, gates, 0, 2)
+                for i in (2 &* units)..<width { gates[i] += gates[i &- units] * inner[i] }
+                if sums != self.z { (sums + ((s &* rows &+ row) &* width &+ 2 &* units)).update(from: gates + 2 &* units, count: units) }
+            }
+        }
+        for row in 0..<rows {
+            let gates = z + row &* width, at = row &* units
+            activate(cell.activation, gates, 2)
+            for unit in 0..<units {
+                let update = gates[unit]
+                after[at &+ unit] = update * before[at &+ unit] + (1 - update) * gates[2 &* units &+ unit]
+            }
+        }
+    }
+
+    override func stepBack(_ s: Int) {
+        let width = gateWidth
+        for row in 0..<rows {
+            let place = s &* rows &+ row
+            let d = dz + place &* width, gates = z + place &* width
+            let dh = dh + (place &+ rows) &* units, dBefore = dh - size, before = h + place &* units
+            if isMasked(s, row) {
+                d.update(repeating: 0, count: width)
+                add(dh, to: dBefore, units)
+                continue
+            }
+            for unit in 0..<units {
+                let update = gates[unit], candidate = gates[2 &* units &+ unit]
+                d[unit] = dh[unit] * (before[unit] - candidate)
+                d[2 &* units &+ unit] = dh[unit] * (1 - update)
+                dBefore[unit] += dh[unit] * update
+            }
+            backpropagate(cell.activation, place, 2)
+        }
+        let d = dz + s &* rows &* width, dBefore = dh + s &* size
+        if let last {
+            // dInner is then the gradient of r·h.
+            let dInner = dInner + s &* size
+            dInner.update(repeating: 0, count: size)
+            last.multiplyTransposed(d + 2 &* units, count: 1, width, addTo: dInner)
+            for row in 0..<rows where !isMasked(s, row) {
+                let at = row &* units, gates = z + (s &* rows &+ row) &* width, d = d + row &* width
+                for unit in 0..<units {
+                    d[units &+ unit] = dInner[at &+ unit] * h[s &* size &+ at &+ unit]
+                    dBefore[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
+                }
+                backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
+            }
+            recurrent.multiplyTransposed(d, count: 1, width, addTo: dBefore)
+        } else {
+            let dInner = dInner + s &* rows &* width, inner = inner + s &* rows &* width
+            for row in 0..<rows {
+                let at = row &* width, gates = z + (s &* rows &+ row) &* width, d = d + at
+                if !isMasked(s, row) {
+                    for unit in 0..<units { d[units &+ unit] = d[2 &* units &+ unit] * inner[at &+ 2 &* units &+ unit] }
+                    backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
+                }
+                for i in 0..<(2 &* units) { dInner[at &+ i] = d[i] }
+                for i in (2 &* units)..<width { dInner[at &+ i] = d[i] * gates[i &- units] }
+            }
+            recurrent.multiplyTransposed(dInner, count: 1, width, addTo: dBefore)
+        }
+    }
+
+    override func finishBackward() {
+        if let last {
+            recurrent.addGradient(h, dz, gateWidth)
+            last.addGradient(inner, dz + 2 &* units, gateWidth)
+        } else {
+            recurrent.addGradient(h, dInner, gateWidth)
+            if let biasGradient { addColumns(dInner, gateWidth, rows: steps &* rows, count: gateWidth, to: biasGradient + gateWidth) }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+import CSystem
+import Engine
+
+typealias Floats = UnsafeMutablePointer<Float>
+typealias Given = UnsafePointer<Float>
+
+/// Buffers that live as long as it.
+final class Memory {
+    private var buffers: [AlignedBuffer] = []
+    /// Floats that it holds.
+    private(set) var size = 0
+
+    func floats(_ count: Int) throws(Failure) -> Floats {
+        let buffer = try AlignedBuffer(count: count)
+        buffers.append(buffer)
+        size += count
+        return buffer.floats
+    }
+
+    func floats(_ a: Int, _ b: Int, _ c: Int = 1) throws(Failure) -> Floats { try floats(multiplied(multiplied(a, b), c)) }
+
+    func bytes(_ count: Int) throws(Failure) -> UnsafeMutablePointer<UInt8> {
+        UnsafeMutableRawPointer(try floats(count / 4 + 1)).assumingMemoryBound(to: UInt8.self)
+    }
+}
+
+/// A model's weights in training: which are trained, their gradients, and their packed forms for products.
+public final class Parameters {
+    public let model: Model
+    let kernels: UnsafePointer<cz_kernels>
+    /// For each weight of the model its gradient; nil where it is not trained.
+    public let gradients: [AlignedBuffer?]
+    /// For each layer of the model (`entries`), whether it is frozen beyond what the model says.
+    private let frozen: [Bool]
+    private var matrices: [Matrix] = []
+    private let memory = Memory()
+    private let scratch = Scratch()
+    /// For the derivatives of activations.
+    let small: Floats
+
+    /// - Parameter frozen: layers that are not trained, by index in the model's entries.
+    public static func make(_ model: Model, frozen: [Int]) throws(Failure) -> Parameters {
+        var isFrozen = [Bool](repeating: false, count: model.entries.count)
+        for index in frozen { isFrozen[index] = true }
+        for (index, entry) in model.entries.enumerated() {
+            // Weights are not where they are; everything else would be trained in another way than Keras does.
+            if !entry.layer.trainingOptions.obstacle.utf8.isEmpty, !isFrozen[index] {
+                throw entry.layer.failure(.unsupported, "cannot be trained: Cadenza does not have its \(entry.layer.trainingOptions.obstacle)")
+            }
+        }
+        var gradients: [AlignedBuffer?] = []
+        for (index, weight) in model.weights.enumerated() {
+            gradients.append(weight.isTrainable && !isFrozen[model.weightLayers[index]] ? try AlignedBuffer(count: weight.count) : nil)
+        }
+        return Parameters(model, gradients, isFrozen, small: try AlignedBuffer(count: 4 * smallCount))
+    }
+
+    private let smallBuffer: AlignedBuffer
+
+    private init(_ model: Model, _ gradients: [AlignedBuffer?], _ frozen: [Bool], small: AlignedBuffer) {
+        self.model = model
+        self.gradients = gradients
+        self.frozen = frozen
+        kernels = model.kernels
+        smallBuffer = small
+        self.small = small.floats
+    }
+
+    /// Where a weight's gradient is summed up; nil where it is not trained.
+    func gradient(_ weight: Weight) -> Floats? {
+        for (index, candidate) in model.weights.enumerated() where candidate === weight { return gradients[index]?.floats }
+        return nil
+    }
+
+    /// Whether a layer's weights change: a frozen BatchNormalization uses its moving statistics.
+    func isTrained(_ layer: Layer) -> Bool {
+        for (index, entry) in model.entries.enumerated() where entry.layer === layer && frozen[index] { return false }
+        return layer.isTrainable
+    }
+
+    /// Columns `first ..< first + columns` of a weight, for products; the same object for the same columns.
+    func matrix(_ weight: Weight, first: Int, columns: Int) throws(Failure) -> Matrix {
+        for matrix in matrices where matrix.weight === weight && matrix.first == first && matrix.columns == columns { return matrix }
+        let inputs = weight.shape[0]
+        try scratch.reserve(multiplied(inputs, Matrix.chunk), multiplied(whole(columns), Matrix.chunk))
+        let matrix = Matrix(kernels, scratch, weight, first: first, columns: columns, gradient: gradient(weight),
+                            panels: try memory.floats(inputs, whole(columns)), transposed: try memory.floats(columns, whole(inputs)))
+        matrix.refresh()
+        matrices.append(matrix)
+        return matrix
+    }
+
+    /// Takes in changed weights.
+    public func refresh() {
+        for matrix in matrices { matrix.refresh() }
+    }
+
+    public func zeroGradients() {
+        for case let gradient? in gradients { gradient.floats.update(repeating: 0, count: gradient.count) }
+    }
+}
+
+/// Floats of one of the small buffers for derivatives.
+let smallCount = 256
+
+/// Rounded up to whole panels.
+@inline(__always)
+func whole(_ count: Int) -> Int { (count &+ 15) / 16 &* 16 }
+
+/// Some columns of a weight, packed for products with it and with its transpose.
+final class Matrix {
+    /// Rows that a gradient's product takes at once.
+    static let chunk = 512
+
+    let weight: Weight
+    let first: Int
+    let columns: Int
+    let inputs: Int
+    let stride: Int
+    let gradient: Floats?
+    private let panels: Floats
+    private let transposed: Floats
+    private let kernels: UnsafePointer<cz_kernels>
+    private let scratch: Scratch
+
+    init(_ kernels: UnsafePointer<cz_kernels>, _ scratch: Scratch, _ weight: Weight, first: Int, columns: Int, gradient: Floats?, panels: Floats, transposed: Floats) {
+        self.kernels = kernels
+        self.scratch = scratch
+        self.weight = weight
+        self.first = first
+        self.columns = columns
+        inputs = weight.shape[0]
+        stride = weight.shape[1]
+        self.gradient = gradient
+        self.panels = panels
+        self.transposed = transposed
+    }
+
+    func refresh() {
+        packPanels(weight.values + first, stride, inputs: inputs, outputs: columns, panels)
+        packTransposed(weight.values + first, stride, rows: inputs, columns: columns, transposed)
+    }
+
+    /// out = start + x·W
+    func multiply(_ x: Given, _ xStride: Int, rows: Int, start: Given?, _ startStride: Int, _ out: Floats, _ outStride: Int) {
+        kernels.pointee.affine(x, xStride, rows, inputs, panels, columns, start, startStride, out, outStride)
+    }
+
+    /// out = start + dy·Wᵀ
+    func multiplyTransposed(_ dy: Given, _ dyStride: Int, rows: Int, start: Given?, _ out: Floats, _ outStride: Int) {
+        kernels.pointee.affine(dy, dyStride, rows, columns, transposed, inputs, start, outStride, out, outStride)
+    }
+
+    /// gradient += xᵀ·dy over `rows` rows, in their order.
+    @inline(never)
+    func addGradient(_ x: Given, _ xStride: Int, _ dy: Given, _ dyStride: Int, rows: Int) {
+        guard let gradient else { return }
+        let out = gradient + first, transposed = scratch.transposed.floats, packed = scratch.packed.floats
+        var row = 0
+        while row < rows {
+            let count = min(Matrix.chunk, rows &- row)
+            transpose(x + row &* xStride, xStride, rows: count, columns: inputs, transposed)
+            packPanels(dy + row &* dyStride, dyStride, inputs: count, outputs: columns, packed)
+            kernels.pointee.affine(transposed, count, inputs, count, packed, columns, out, stride, out, stride)
+            row = row &+ count
+        }
+    }
+}
+
+/// Memory that the products of gradients share.
+final class Scratch {
+    fileprivate var transposed: AlignedBuffer!
+    fileprivate var packed: AlignedBuffer!
+
+    func reserve(_ a: Int, _ b: Int) throws(Failure) {
+        if transposed == nil || transposed.count < a { transposed = try AlignedBuffer(count: a) }
+        if packed == nil || packed.count < b { packed = try AlignedBuffer(count: b) }
+    }
+}
+
+/// A matrix [inputs][outputs] in the kernels' panels.
+@inline(never)
+func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ panels: Floats) {
+    var panel = panels
+    var column = 0
+    while column < outputs {
+        let lanes = min(16, outputs &- column)
+        var source = matrix + column
+        if lanes == 16 {
+            for _ in 0..<inputs {
+                UnsafeMutableRawPointer(panel).storeBytes(of: UnsafeRawPointer(source).loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
+                panel += 16
+                source += stride
+            }
+        } else {
+            for _ in 0..<inputs {
+                for lane in 0..<16 { panel[lane] = lane < lanes ? source[lane] : 0 }
+                panel += 16
+                source += stride
+            }
+        }
+        column = column &+ 16
+    }
+}
+
+/// The transpose of a matrix [rows][columns] in the kernels' panels.
+@inline(never)
+func packTransposed(_ matrix: Given, _ stride: Int, rows: Int, columns: Int, _ panels: Floats) {
+    var panel = panels
+    var row = 0
+    while row < rows {
+        let lanes = min(16, rows &- row)
+        for lane in 0..<16 {
+            let source = matrix + (row &+ lane) &* stride
+            if lane < lanes {
+                for k in 0..<columns { panel[k &* 16 &+ lane] = source[k] }
+            } else {
+                for k in 0..<columns { panel[k &* 16 &+ lane] = 0 }
+            }
+        }
+        panel += columns &* 16
+        row = row &+ 16
+    }
+}
+
+/// out [columns][rows] of x [rows][columns].
+@inline(never)
+func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats) {
+    var row = 0
+    while row < rows {
+        let end = min(rows, row &+ 16)
+        for column in 0..<columns {
+            var source = x + (row &* stride &+ column)
+            let target = out + column &* rows
+            for r in row..<end {
+                target[r] = source.pointee
+                source += stride
+            }
+        }
+        row = end
+    }
+}
+
+/// sums[j] += Σ rows of dy [rows][count].
+@inline(never)
+func addColumns(_ dy: Given, _ stride: Int, rows: Int, count: Int, to sums: Floats) {
+    for row in 0..<rows { add(dy + row &* stride, to: sums, count) }
+}
+
+@inline(never)
+func add(_ x: Given, to sums: Floats, _ count: Int) {
+    for i in 0..<count { sums[i] += x[i] }
+}

@@ -1,0 +1,355 @@
+import CSystem
+import Engine
+
+/// One forward run, as the layers see it.
+struct Pass {
+    /// Whether dropout drops and batches are normalized by their own statistics.
+    let isTraining: Bool
+    let seed: UInt64
+    /// Tells the random numbers of one run from those of the next.
+    let number: UInt64
+
+    /// A series of random numbers of its own for each place that draws.
+    func random(_ series: Int) -> Random { Random(seed: seed, series: number << 20 | UInt64(series)) }
+}
+
+/// A value of the tape: [rows][shape…], its mask [rows][shape[0]], its gradient.
+struct TapeValue {
+    var data: Floats
+    let shape: Shape
+    /// Values of one row.
+    let count: Int
+    var mask: UnsafeMutablePointer<UInt8>?
+    /// nil: nobody asks for it.
+    var gradient: Floats?
+}
+
+/// A layer on the tape.
+class TapeOperation {
+    func forward(_ pass: Pass) {}
+    /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
+    func backward() {}
+    /// What goes into its activation, where that is sigmoid or softmax and the values are kept.
+    func ownHead() -> ActivationHead? { nil }
+    /// Takes the last run's statistics into the layer's own.
+    func commit() {}
+}
+
+/// Where a recurrent layer's state comes from and goes to: [batch][units].
+final class StateLink {
+    let units: Int
+    /// nil: zeros, or what the model gives.
+    var initial: UnsafePointer<Float>?
+    let final: Floats
+    /// With respect to the initial state.
+    let gradient: Floats
+    /// With respect to the final state; nil: zeros.
+    var finalGradient: UnsafePointer<Float>?
+
+    init(units: Int, final: Floats, gradient: Floats) {
+        self.units = units
+        self.final = final
+        self.gradient = gradient
+    }
+}
+
+/// What an operation is made of.
+struct TapeBinding {
+    let parameters: Parameters
+    let memory: Memory
+    let rows: Int
+    let inputs: [TapeValue]
+    let initialStates: [TapeValue]
+    var outputs: [TapeValue]
+    /// Its states, in the order of the model's; empty where it has none that are carried.
+    let links: [StateLink]
+    let series: SeriesCounter
+
+    var kernels: UnsafePointer<cz_kernels> { parameters.kernels }
+
+    mutating func allocate(_ index: Int = 0) throws(Failure) {
+        outputs[index].data = try memory.floats(rows, outputs[index].count)
+        if outputs[index].gradient != nil { outputs[index].gradient = try memory.floats(rows, outputs[index].count) }
+    }
+
+    mutating func allocateMask() throws(Failure) -> UnsafeMutablePointer<UInt8> {
+        let mask = try memory.bytes(multiplied(rows, outputs[0].shape[0]))
+        outputs[0].mask = mask
+        return mask
+    }
+
+    /// A value of its own.
+    func value(_ shape: Shape, rows: Int? = nil, needsGradient: Bool) throws(Failure) -> TapeValue {
+        let count = try shape.elementCount()
+        return TapeValue(data: try memory.floats(rows ?? self.rows, count), shape: shape, count: count, mask: nil,
+                         gradient: needsGradient ? try memory.floats(rows ?? self.rows, count) : nil)
+    }
+}
+
+/// Hands out series of random numbers.
+final class SeriesCounter {
+    private var next = 0
+
+    func take(_ count: Int = 1) -> Int {
+        defer { next += count }
+        return next
+    }
+}
+
+/// A model's run over whole sequences that can be run backward: for `batch` rows and given lengths of time.
+public final class Tape {
+    public let parameters: Parameters
+    public let batch: Int
+    /// For each input the length of its time axis.
+    public let times: [Int]
+    let inputs: [TapeValue]
+    let outputs: [TapeValue]
+    let links: [StateLink]
+    private let operations: [TapeOperation]
+    /// The operation that gave each output last, where it is an activation's.
+    private let heads: [ActivationHead?]
+    private let gradients: [(values: Floats, count: Int)]
+    private let memory: Memory
+    public private(set) var hasRun = false
+
+    public var model: Model { parameters.model }
+    /// Floats that its buffers take.
+    public var size: Int { memory.size }
+
+    /// - Parameter inputGradients: whether gradients with respect to inputs and initial states are wanted.
+    public static func make(_ parameters: Parameters, batch: Int, times given: UnsafePointer<Int>?,
+                            inputGradients: Bool) throws(Failure) -> Tape {
+        let model = parameters.model
+        let times = try model.lengths(given)
+        let memory = Memory()
+        let series = SeriesCounter()
+        var values: [TapeValue?] = Array(repeating: nil, count: model.values.count)
+        for (index, port) in model.inputs.enumerated() {
+            var shape = port.shape
+            if port.hasTime { shape[0] = times[index] }
+            let count = try shape.elementCount()
+            values[port.value] = TapeValue(data: try memory.floats(batch, count), shape: shape, count: count, mask: nil,
+                                           gradient: inputGradients ? try memory.floats(batch, count) : nil)
+        }
+        var operations: [TapeOperation] = []
+        var producers: [TapeOperation?] = Array(repeating: nil, count: model.values.count)
+        var links: [StateLink] = []
+        for node in model.nodes where !node.inputs.isEmpty {
+            let inputs = node.inputs.map { values[$0]! }, states = node.initialStates.map { values[$0]! }
+            var own: [StateLink] = []
+            if node.stateOffset != nil, case .rnn(let rnn) = node.layer.form {
+                for shape in rnn.stateShapes {
+                    own.append(StateLink(units: shape[0], final: try memory.floats(batch, shape[0]), gradient: try memory.floats(batch, shape[0])))
+                }
+                links += own
+            }
+            let isTrained = node.layer.weights.contains { parameters.gradient($0) != nil }
+            let isNeeded = isTrained || inputGradients && !own.isEmpty || (inputs + states).contains { $0.gradient != nil }
+            var outputs: [TapeValue] = []
+            for shape in try node.layer.outputShapes(inputs.map { $0.shape }) {
+                // Where the gradient is nil it stays nil; where not, the operation allocates it.
+                outputs.append(TapeValue(data: inputs[0].data, shape: shape, count: try shape.elementCount(), mask: nil,
+                                         gradient: isNeeded ? inputs[0].data : nil))
+            }
+            var binding = TapeBinding(parameters: parameters, memory: memory, rows: batch, inputs: inputs, initialStates: states,
+                                      outputs: outputs, links: own, series: series)
+            let operation = try record(node.layer, &binding)
+            if let operation { operations.append(operation) }
+            for (i, output) in node.outputs.enumerated() {
+                var value = binding.outputs[i]
+                if model.values[output].hasMask && value.mask == nil { value.mask = inputs[0].mask }
+                values[output] = value
+                producers[output] = operation ?? producers[node.inputs[0]]
+            }
+        }
+        var gradients: [(values: Floats, count: Int)] = []
+        for case let value? in values {
+            if let gradient = value.gradient, !gradients.contains(where: { $0.values == gradient }) {
+                gradients.append((gradient, batch * value.count))
+            }
+        }
+        let heads = model.outputs.map { port in
+            // Only the head that gives the output's very values: not one that a reshaping layer passed on to others too.
+            producers[port.value]?.ownHead()
+        }
+        return Tape(parameters, batch, times, memory, operations, heads, gradients, links,
+                    inputs: model.inputs.map { values[$0.value]! }, outputs: model.outputs.map { values[$0.value]! })
+    }
+
+    private init(_ parameters: Parameters, _ batch: Int, _ times: [Int], _ memory: Memory, _ operations: [TapeOperation],
+                 _ heads: [ActivationHead?], _ gradients: [(values: Floats, count: Int)], _ links: [StateLink],
+                 inputs: [TapeValue], outputs: [TapeValue]) {
+        self.parameters = parameters
+        self.batch = batch
+        self.times = times
+        self.memory = memory
+        self.operations = operations
+        self.heads = heads
+        self.gradients = gradients
+        self.links = links
+        self.inputs = inputs
+        self.outputs = outputs
+    }
+
+    /// Runs the model. inputs: [batch][shape…] each; states: nil, or for each shown state nil (zeros, or what the model
+    /// gives) or [batch][units].
+    public func forward(inputs given: UnsafePointer<UnsafePointer<Float>?>, states: UnsafePointer<UnsafePointer<Float>?>? = nil,
+                        isTraining: Bool, seed: UInt64, number: UInt64) throws(Failure) {
+        for (index, value) in inputs.enumerated() {
+            guard given[index] != nil else {
+                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
+            }
+            for check in model.idChecks where check.input == index {
+                try model.reportBadID(check.embedding, given[index].unsafelyUnwrapped, count: batch * value.count, input: index)
+            }
+        }
+        for (index, value) in inputs.enumerated() { value.data.update(from: given[index].unsafelyUnwrapped, count: batch * value.count) }
+        for (index, link) in links.enumerated() { link.initial = states?[index] }
+        let pass = Pass(isTraining: isTraining, seed: seed, number: number)
+        for operation in operations { operation.forward(pass) }
+        hasRun = true
+    }
+
+    /// The gradients are then zero; add those of outputs, and call `backward`.
+    public func beginBackward() {
+        for gradient in gradients { gradient.values.update(repeating: 0, count: gradient.count) }
+        for head in heads { head?.clear() }
+        for link in links {
+            link.finalGradient = nil
+            link.gradient.update(repeating: 0, count: batch * link.units)
+        }
+    }
+
+    /// Adds to the weights' gradients, and sets those of inputs and initial states.
+    public func backward() {
+        for operation in operations.reversed() { operation.backward() }
+    }
+
+    public func output(_ index: Int) -> UnsafeMutablePointer<Float> { outputs[index].data }
+    public func outputShape(_ index: Int) -> Shape { outputs[index].shape }
+    public func outputCount(_ index: Int) -> Int { outputs[index].count }
+    public func outputMask(_ index: Int) -> UnsafeMutablePointer<UInt8>? { outputs[index].mask }
+    /// nil where no weight or input that is asked for has a part in it.
+    public func outputGradient(_ index: Int) -> UnsafeMutablePointer<Float>? { outputs[index].gradient }
+    public func inputGradient(_ index: Int) -> UnsafeMutablePointer<Float>? { inputs[index].gradient }
+    public func inputCount(_ index: Int) -> Int { inputs[index].count }
+    public func finalState(_ index: Int) -> UnsafeMutablePointer<Float> { links[index].final }
+    public func stateGradient(_ index: Int) -> UnsafeMutablePointer<Float> { links[index].gradient }
+    public func setFinalStateGradient(_ index: Int, _ gradient: UnsafePointer<Float>?) { links[index].finalGradient = gradient }
+
+    /// The head of an output whose activation is sigmoid or softmax: losses are computed from what goes into it.
+    func head(_ index: Int) -> ActivationHead? { heads[index] }
+
+    /// Takes the last run's batch statistics into the moving ones.
+    public func commitStatistics() {
+        for operation in operations { operation.commit() }
+    }
+
+    // MARK: Layers
+
+    /// The operation of a layer; nil where its output is its input under another shape.
+    fileprivate static func record(_ layer: Layer, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
+        let weights = layer.weights
+        switch layer.form {
+        case .input, .sameValues:
+            break
+        case .noise(let layer):
+            if case .none = layer.noise { break }
+            try binding.allocate()
+            return try NoiseTape.make(layer, binding)
+        case .dense(let layer):
+            try binding.allocate()
+            return try DenseTape.make(layer, binding)
+        case .embedding(let layer):
+            try binding.allocate()
+            return EmbeddingTape(layer, binding, layer.maskZero ? try binding.allocateMask() : nil)
+        case .rnn(let layer):
+            for index in binding.outputs.indices { try binding.allocate(index) }
+            return try RecurrentTape.make(layer, binding)
+        case .bidirectional(let layer):
+            for index in binding.outputs.indices { try binding.allocate(index) }
+            return try BidirectionalTape.make(layer, binding)
+        case .timeDistributed(let layer):
+            return try recordOverTime(layer, &binding)
+        case .activation(let layer):
+            try binding.allocate()
+            return ActivationTape(layer.activation, binding)
+        case .softmax(let layer):
+            try binding.allocate()
+            let axes = try layer.axisIndices(layer.axes, rank: binding.inputs[0].shape.count)
+            let groups = AxisGroups(binding.inputs[0].shape, axes)
+            return SoftmaxTape(binding, groups, try binding.memory.floats(2 * groups.places.count))
+        case .prelu:
+            try binding.allocate()
+            return PReLUTape(weights[0], binding)
+        case .masking(let layer):
+            try binding.allocate()
+            return MaskingTape(layer.maskValue, binding, try binding.allocateMask())
+        case .batchNormalization(let layer):
+            try binding.allocate()
+            return try BatchNormalizationTape.make(layer, binding)
+        case .layerNormalization(let layer):
+            try binding.allocate()
+            let axes = try layer.axisIndices(layer.axes, rank: binding.inputs[0].shape.count)
+            return try LayerNormalizationTape.make(layer, binding, AxisGroups(binding.inputs[0].shape, axes))
+        case .repeatVector(let layer):
+            try binding.allocate()
+            return RepeatTape(layer.times, binding)
+        case .merge(let layer):
+            try binding.allocate()
+            return try MergeTape.make(layer, &binding)
+        case .concatenate(let layer):
+            try binding.allocate()
+            return try ConcatenateTape.make(layer, &binding)
+        }
+        binding.outputs[0].data = binding.inputs[0].data
+        binding.outputs[0].gradient = binding.inputs[0].gradient
+        return nil
+    }
+
+    /// The steps are rows of their own.
+    private static func recordOverTime(_ layer: TimeDistributed, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
+        let time = binding.outputs[0].shape[0]
+        if case .batchNormalization(let inner) = layer.inner.form, binding.parameters.isTrained(inner) {
+            throw layer.failure(.unsupported, "trains a BatchNormalization for each step in turn; put it outside TimeDistributed, or freeze it")
+        }
+        func step(_ value: TapeValue) -> TapeValue {
+            TapeValue(data: value.data, shape: Shape(value.shape.dropFirst()), count: value.count / max(1, time), mask: nil, gradient: value.gradient)
+        }
+        var within = TapeBinding(parameters: binding.parameters, memory: binding.memory, rows: try multiplied(binding.rows, time),
+                                 inputs: binding.inputs.map(step), initialStates: [], outputs: [step(binding.outputs[0])],
+                                 links: [], series: binding.series)
+        let operation = try record(layer.inner, &within)
+        binding.outputs[0].data = within.outputs[0].data
+        binding.outputs[0].gradient = within.outputs[0].gradient
+        return operation
+    }
+}
+
+/// An activation whose output is one of the model's, and what went into it: cross-entropies are computed from there, as
+/// Keras does, for accuracy.
+final class ActivationHead {
+    let isSoftmax: Bool
+    /// What went in: [rows][count].
+    let logits: Floats
+    /// Added to the gradient of what went in.
+    let gradient: Floats
+    private(set) var isUsed = false
+    private let count: Int
+
+    init(isSoftmax: Bool, logits: Floats, gradient: Floats, count: Int) {
+        self.isSoftmax = isSoftmax
+        self.logits = logits
+        self.gradient = gradient
+        self.count = count
+    }
+
+    /// A zeroed place for the gradient.
+    func use() -> Floats {
+        if !isUsed { gradient.update(repeating: 0, count: count) }
+        isUsed = true
+        return gradient
+    }
+
+    func clear() { isUsed = false }
+}
