@@ -30,15 +30,23 @@ extension Config {
 
     private func rate(_ key: Name) throws(Failure) -> Float { min(1, max(0, try float(key, default: 0))) }
 
+    /// The noise_shape that drops whole channels. Not literals: Swift 6.3.1's Embedded optimizer mixed them up here.
+    @inline(never)
+    private func channels(_ axes: Int) -> [Int] {
+        var shape = [-1]
+        for _ in 0..<axes { shape.append(1) }
+        return shape + [-1]
+    }
+
     /// What a layer of the Dropout family does in training.
     func noise() throws(Failure) -> Noise {
         var shape: [Int] = []
         for axis in value("noise_shape")?.array ?? value("noise_shape")?["items"]?.array ?? [] { shape.append(axis.int ?? -1) }
         switch className {
         case "Dropout": return .dropout(rate: try rate("rate"), shape: shape)
-        case "SpatialDropout1D": return .dropout(rate: try rate("rate"), shape: [-1, 1, -1])
-        case "SpatialDropout2D": return .dropout(rate: try rate("rate"), shape: [-1, 1, 1, -1])
-        case "SpatialDropout3D": return .dropout(rate: try rate("rate"), shape: [-1, 1, 1, 1, -1])
+        case "SpatialDropout1D": return .dropout(rate: try rate("rate"), shape: channels(1))
+        case "SpatialDropout2D": return .dropout(rate: try rate("rate"), shape: channels(2))
+        case "SpatialDropout3D": return .dropout(rate: try rate("rate"), shape: channels(3))
         case "GaussianNoise": return .gaussian(deviation: try float("stddev", default: 0))
         case "GaussianDropout": return .gaussianDropout(rate: try rate("rate"))
         case "AlphaDropout": return .alphaDropout(rate: try rate("rate"), shape: shape)
