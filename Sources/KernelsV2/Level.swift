@@ -5,7 +5,7 @@ enum Level {
     static let isFused = false
     /// Rows that a tile takes at most.
     static let rows = 2
-    /// Panels that a tile takes at most.
+    /// Panels that a tile of one row takes at most.
     static let panels = 2
 
     typealias Rows1 = Tile<1, 2>
