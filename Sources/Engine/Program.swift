@@ -47,7 +47,7 @@ final class Program {
         var shape = port.shape
         if port.hasTime { shape[0] = time }
         guard shape.isKnown else {
-            throw Failure(.unsupported, "input '\(port.name.string)' of shape \(describe(shape)) has another axis of unknown length than time")
+            throw Failure(.unsupported, "input '\(port.name)' of shape \(describe(shape)) has another axis of unknown length than time")
         }
         let count = try shape.elementCount()
         return Tensor(data: try workspace.floats(multiplied(capacity, count)), shape: shape, count: count)
@@ -70,8 +70,8 @@ extension Model {
             let time = times?[index] ?? port.shape[0]
             guard time >= 1 else {
                 throw Failure(.invalidArgument, times == nil
-                    ? "input '\(port.name.string)' has no window of its own: its length must be given"
-                    : "input '\(port.name.string)': time is \(time), expected 1 or more")
+                    ? "input '\(port.name)' has no window of its own: its length must be given"
+                    : "input '\(port.name)': time is \(time), expected 1 or more")
             }
             result.append(time)
         }
@@ -102,7 +102,7 @@ extension Model {
         defer { withExtendedLifetime(program) {} }
         for (index, tensor) in program.inputs.enumerated() {
             guard let source = given[index] else {
-                throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name.string)') is NULL")
+                throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name)') is NULL")
             }
             tensor.data.update(from: source, count: batch * tensor.count)
         }
@@ -122,8 +122,8 @@ extension Model {
     /// Fails where one of `count` values is no id of the table.
     func reportBadID(_ embedding: Embedding, _ ids: UnsafePointer<Float>, count: Int, input: Int) throws(Failure) {
         guard let bad = embedding.firstBadID(ids, count: count) else { return }
-        let shown = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
-        throw Failure(.invalidArgument, "input '\(inputs[input].name.string)': \(shown) is not an id of layer "
-            + "'\(embedding.name.string)', whose table has \(embedding.inputDim)")
+        let shown: Text = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
+        throw Failure(.invalidArgument, "input '\(inputs[input].name)': \(shown) is not an id of layer "
+            + "'\(embedding.name)', whose table has \(embedding.inputDim)")
     }
 }

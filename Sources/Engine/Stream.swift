@@ -84,7 +84,7 @@ public final class Stream {
     private func check(_ inputs: UnsafePointer<UnsafePointer<Float>?>, steps: Int) throws(Failure) {
         for (index, tensor) in program.inputs.enumerated() {
             if inputs[index] == nil {
-                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
+                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL")
             }
             _ = try multiplied(steps, batch * tensor.count)
         }

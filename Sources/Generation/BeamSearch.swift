@@ -119,7 +119,7 @@ public final class BeamSearch {
             }
         }
         for index in model.inputs.indices where inputs[index] == nil && steps > 0 {
-            throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
+            throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL")
         }
         for row in 0..<(rows * width) { loop.reset(row) }
         for step in 0..<steps {

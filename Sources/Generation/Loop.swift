@@ -192,7 +192,7 @@ final class Loop {
 
         // Do the sources fill the inputs?
         var sizes = [Int](repeating: 0, count: model.inputs.count)
-        for (who, input, size) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
+        for (who, input, size): (StaticString, Int, Int) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
                                    ("what comes from below", upwardInput, upwardWidth)] where size > 0 {
             guard input >= 0, input < sizes.count else {
                 throw Failure(.invalidArgument, "\(who) goes to input \(input) of a model that has \(sizes.count)")
@@ -201,7 +201,7 @@ final class Loop {
         }
         self.upwardInput = upwardInput
         for (index, size) in sizes.enumerated() where size != slots.inputSize(index) {
-            throw Failure(.invalidArgument, "input '\(model.inputs[index].name.string)' takes \(slots.inputSize(index)) values, but \(size) go there: "
+            throw Failure(.invalidArgument, "input '\(model.inputs[index].name)' takes \(slots.inputSize(index)) values, but \(size) go there: "
                 + "\(driverWidth) that drive it, \(width) fed back, \(upwardWidth) from below")
         }
 

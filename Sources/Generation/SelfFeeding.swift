@@ -60,7 +60,7 @@ public final class SelfFeeding {
             }
         }
         for index in model.inputs.indices {
-            guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL") }
+            guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL") }
             let size = loop.slots.inputSize(index)
             _ = try multiplied(steps, multiplied(rows, size))
             for row in 0..<rows {

@@ -68,7 +68,7 @@ extension Layer {
     /// Values join where all have one step of a stream, or none has.
     fileprivate func joined(_ inputs: [Timeline]) -> Streaming {
         if inputs.allSatisfy({ $0 == inputs[0] }) { return .streams([inputs[0]]) }
-        return .needsWhole("\(className.string) joins a value that comes step by step with one that stands for the whole "
+        return .needsWhole("\(className) joins a value that comes step by step with one that stands for the whole "
             + "sequence; give the recurrent layers before it the same return_sequences")
     }
 }

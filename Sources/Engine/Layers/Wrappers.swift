@@ -198,7 +198,7 @@ public final class TimeDistributed: Layer {
     override func pack() throws(Failure) { try inner.pack() }
 
     override func hasMask(_ inputs: [Bool]) throws(Failure) -> Bool {
-        if inputs[0] && inner.heedsMask { throw failure(.unsupported, "a mask on its input, which its \(inner.className.string) would heed") }
+        if inputs[0] && inner.heedsMask { throw failure(.unsupported, "a mask on its input, which its \(inner.className) would heed") }
         return inputs[0]
     }
 
