@@ -6,7 +6,7 @@ struct GRU {
 
     @inline(always)
     func run() {
-        if call.pointee.rows == 1 && call.pointee.recurrent_h == nil {
+        if Level.isOneRowApart && call.pointee.rows == 1 && call.pointee.recurrent_h == nil {
             for block in 0..<blocks { oneRow(block) }
             return
         }
@@ -43,27 +43,16 @@ struct GRU {
         }
     }
 
-    /// The same for the only row: as many gates' sums at once as the tile takes.
+    /// The same for the only row.
     @inline(always)
     private func oneRow(_ block: Int) {
         let out = call.pointee.h_out.unsafelyUnwrapped
-        let weights = call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units
-        let recurrentBias = call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16
-        let products = stateSums(row: 0, weights: weights, out: out)
-        if Level.panels >= 3 {
-            var gates: Tile<1, 3> = inputSums(row: 0, panel: block &* 3, out: out).tile(at: 0)
-            let input = gates[2]
-            gates[2] = Vector(recurrentBias)
-            gates.add(products.h, stride: 0, inputs: units, weights)
-            finish(row: 0, block: block, update: gate(gates[0]), candidate: fused(gate(gates[1]), gates[2], input))
-        } else {
-            var gates: Tile<1, 2> = inputSums(row: 0, panel: block &* 3, out: out).tile(at: 0)
-            gates.add(products.h, stride: 0, inputs: units, weights)
-            let input: Tile<1, 1> = inputSums(row: 0, panel: block &* 3 &+ 2, out: out).tile(at: 0)
-            var recurrent = Tile<1, 1>(recurrentBias, stride: 0)
-            recurrent.add(products.h, stride: 0, inputs: units, weights + 32 &* units)
-            finish(row: 0, block: block, update: gate(gates[0]), candidate: fused(gate(gates[1]), recurrent[0], input[0]))
-        }
+        var gates: Tile<1, 3> = inputSums(row: 0, panel: block &* 3, out: out).tile(at: 0)
+        let input = gates[2]
+        gates[2] = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
+        gates.add(call.pointee.h.unsafelyUnwrapped, stride: 0, inputs: units,
+                  call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units)
+        finish(row: 0, block: block, update: gate(gates[0]), candidate: fused(gate(gates[1]), gates[2], input))
     }
 
     @inline(never)

@@ -7,7 +7,7 @@ struct LSTM {
     @inline(always)
     func run() {
         let blocks = (call.pointee.units &+ 15) / 16
-        if call.pointee.rows == 1 {
+        if Level.isOneRowApart && call.pointee.rows == 1 {
             for block in 0..<blocks { oneRow(block) }
         } else {
             var scratch = Scratch()
@@ -42,17 +42,11 @@ struct LSTM {
         return sums
     }
 
-    /// A block of the only row: as many gates' sums at once as the tile takes.
+    /// A block of the only row.
     @inline(always)
     private func oneRow(_ block: Int) {
-        let sums = sums(row: 0, block: block, out: call.pointee.h_out.unsafelyUnwrapped)
-        if Level.panels >= 4 {
-            let gates: Tile<1, 4> = sums.tile(at: 0)
-            finish(gates[0], gates[1], gates[2], gates[3], row: 0, block: block)
-        } else {
-            let first: Tile<1, 2> = sums.tile(at: 0), second: Tile<1, 2> = sums.tile(at: 2)
-            finish(first[0], first[1], second[0], second[1], row: 0, block: block)
-        }
+        let gates: Tile<1, 4> = sums(row: 0, block: block, out: call.pointee.h_out.unsafelyUnwrapped).tile(at: 0)
+        finish(gates[0], gates[1], gates[2], gates[3], row: 0, block: block)
     }
 
     @inline(never)
