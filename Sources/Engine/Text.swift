@@ -145,5 +145,15 @@ public struct Text: Hashable, Sendable, ExpressibleByStringInterpolation {
     }
 }
 
+#if !hasFeature(Embedded)
+/// Swift's own strings, for tests.
+extension Text: CustomStringConvertible {
+    public init(_ string: String) { bytes = Array(string.utf8) }
+    public var string: String { String(decoding: bytes, as: UTF8.self) }
+    public var description: String { string }
+    public func contains(_ other: String) -> Bool { string.contains(other) }
+}
+#endif
+
 /// A text that stands for a thing: a layer's, a weight's, a key's.
 public typealias Name = Text
