@@ -24,7 +24,7 @@ func loadNative(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?) throws(Failu
         throw Failure(.invalidFile, "the safetensors file has no \(architectureKey) in its metadata: Cadenza did not write it")
     }
     let model = try architecture.bytes.withThrowing { text throws(Failure) in
-        try KerasImport(try JSON(text), version: nil).model
+        try importOwn(try JSON(text), version: nil).model
     }
     for weight in model.weights {
         guard let tensor = file.tensor(weight.path) else { throw Failure(.invalidFile, "the file has no weight '\(weight.path)'") }

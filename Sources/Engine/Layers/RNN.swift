@@ -118,6 +118,8 @@ final class RNNOperation: Operation {
     /// Where the last cell's h lies.
     private let lastPlace: Int
     private let steps: [CellStep]
+    /// Floats of one row's states of each cell.
+    private let widths: [Int]
     private let offset: Int?
     /// Two blocks of states [rows][width], for states that the stream does not carry or that begin elsewhere.
     private let blocks: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>)?
@@ -132,8 +134,9 @@ final class RNNOperation: Operation {
         time = input.shape[0]
         features = input.shape[1]
         units = layer.units
-        let cellsWidth = layer.cells.reduce(0) { $0 + $1.stateWidth }
-        lastPlace = cellsWidth - layer.cells[layer.cells.count - 1].stateWidth
+        widths = layer.cells.map { $0.stateWidth }
+        let cellsWidth = widths.reduce(0, +)
+        lastPlace = cellsWidth - widths[widths.count - 1]
         outputPlace = input.mask == nil ? lastPlace : cellsWidth
         width = input.mask == nil ? cellsWidth : cellsWidth + padded(units)
         offset = binding.stateOffset
@@ -207,7 +210,7 @@ final class RNNOperation: Operation {
                      to: to + place, toStride: toStride)
             x = UnsafePointer(to + place)
             xStride = toStride
-            place = place &+ layer.cells[index].stateWidth
+            place = place &+ widths[index]
         }
         if let mask = input.mask {
             for row in 0..<rows {
