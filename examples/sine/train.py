@@ -54,10 +54,10 @@ def free_run(model, primer):
 
 def main():
     series = np.sin(np.linspace(0, 10, SAMPLES)).astype("float32")
-    keras.utils.set_random_seed(3)
+    keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     model = build()
-    model.compile(keras.optimizers.Adam(0.03), half_squares)
+    model.compile(keras.optimizers.Adam(0.02), half_squares)
     inputs, targets = series[None, :, None], np.roll(series, -1)[None, :, None]
     history = model.fit(inputs, targets, epochs=UPDATES, verbose=0)
     print(f"loss {history.history['loss'][-1]:.5f}")
