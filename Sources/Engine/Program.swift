@@ -5,7 +5,7 @@ final class Program {
     let capacity: Int
     let inputs: [Tensor]
     let outputs: [Tensor]
-    private let operations: [Operation]
+    private let operations: ObjectList<Operation>
     private let workspace: Workspace
 
     /// - Parameters:
@@ -37,7 +37,7 @@ final class Program {
                 tensors[output] = tensor
             }
         }
-        self.operations = operations
+        self.operations = ObjectList(operations)
         inputs = model.inputs.map { tensors[$0.value]! }
         outputs = model.outputs.map { tensors[$0.value]! }
     }
@@ -54,7 +54,7 @@ final class Program {
     }
 
     func run(_ moment: Moment) {
-        for operation in operations { operation.run(moment) }
+        for index in 0..<operations.count { operations.with(index) { $0.run(moment) } }
     }
 }
 
@@ -104,7 +104,7 @@ extension Model {
             guard let source = given[index] else {
                 throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name)') is NULL")
             }
-            tensor.data.update(from: source, count: batch * tensor.count)
+            tensor.data.copy(from: source, count: batch * tensor.count)
         }
         for check in idChecks {
             let tensor = program.inputs[check.input]
@@ -115,7 +115,7 @@ extension Model {
         program.run(Moment(rows: batch, state: UnsafePointer(fresh.floats), next: fresh.floats, stride: 0,
                            fresh: UnsafePointer(UnsafeMutableRawPointer(fresh.floats).assumingMemoryBound(to: UInt8.self))))
         for (index, tensor) in program.outputs.enumerated() {
-            wanted[index]?.update(from: tensor.data, count: batch * tensor.count)
+            wanted[index]?.copy(from: tensor.data, count: batch * tensor.count)
         }
     }
 

@@ -132,7 +132,7 @@ public final class BeamSearch {
                 let row = slots.row(inSlot: slot) / width
                 for index in model.inputs.indices {
                     let size = slots.inputSize(index)
-                    if let values = inputs[index] { slots.input(index, slot: slot).update(from: values + (row * steps + step) * size, count: size) }
+                    if let values = inputs[index] { slots.input(index, slot: slot).copy(from: values + (row * steps + step) * size, count: size) }
                 }
             }
             if slots.active > 0 { try loop.prime() }

@@ -115,7 +115,7 @@ final class BoundRule {
     /// For rules through a model: computes it for all lanes at once.
     func prepare(lanes: Int, _ value: (Quantity, Int) -> UnsafePointer<Float>) throws(Failure) {
         guard let head, lanes > 0 else { return }
-        for lane in 0..<lanes { head.input(0, slot: lane).update(from: value(rule.quantity, lane), count: size) }
+        for lane in 0..<lanes { head.input(0, slot: lane).copy(from: value(rule.quantity, lane), count: size) }
         try head.compute(first: lanes)
     }
 

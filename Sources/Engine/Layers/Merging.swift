@@ -262,7 +262,7 @@ private final class ConcatenateOperation: Operation {
         for turn in 0..<(moment.rows &* outer) {
             for input in inputs {
                 let piece = input.count / outer
-                out.update(from: input.data + turn &* piece, count: piece)
+                out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }
