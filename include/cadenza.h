@@ -117,8 +117,9 @@ void cadenza_load_options_init(cadenza_load_options *options);
 /* Loads a model from a file: .keras (Keras 3), .h5 or .hdf5 (whole models of Keras 2.0 to 3.x), .weights.h5 with
  * the architecture in the options, or Cadenza's own .safetensors. The format is told by the content, not by
  * the name. options may be NULL. Own files are mapped: keep them unchanged while the model lives.
- * Fails with CADENZA_SYSTEM (cannot be read), CADENZA_INVALID_FILE, or CADENZA_UNSUPPORTED, naming the layer and the
- * option that cannot be honoured. *model is set only on success. */
+ * Fails with CADENZA_SYSTEM (cannot be read), CADENZA_INVALID_FILE, CADENZA_INVALID_ARGUMENT (weights without an
+ * architecture), or CADENZA_UNSUPPORTED, naming the layer and the option that cannot be honoured. *model is set only
+ * on success. */
 cadenza_status cadenza_model_load_file(const char *path, const cadenza_load_options *options, cadenza_model **model);
 
 /* The same from memory; the bytes are not needed after the call. */
@@ -801,6 +802,143 @@ cadenza_status cadenza_tape_state_gradient(const cadenza_tape *tape, size_t inde
 
 /* Takes the last training run's batch statistics into the moving ones, once: what Keras does within the run. */
 cadenza_status cadenza_tape_commit_statistics(cadenza_tape *tape);
+
+/* ── Training: losses, optimizers, trainer ───────────────────────────────────────────────────────────── */
+
+/* Keras's losses. A target has the output's shape, unless said. */
+typedef enum cadenza_loss_kind {
+    CADENZA_MEAN_SQUARED_ERROR = 0,
+    CADENZA_MEAN_ABSOLUTE_ERROR = 1,
+    CADENZA_HUBER = 2,
+    CADENZA_LOG_COSH = 3,
+    CADENZA_BINARY_CROSSENTROPY = 4,
+    CADENZA_CATEGORICAL_CROSSENTROPY = 5,
+    CADENZA_SPARSE_CATEGORICAL_CROSSENTROPY = 6, /* targets are class numbers: the output's shape without its last axis */
+    CADENZA_POISSON = 7,
+    CADENZA_GAUSSIAN_NLL = 8,       /* outputs are means, then log variances (means alone beside a given sigma), as for
+                                     * CADENZA_SAMPLE_GAUSSIAN; targets are as wide as the means */
+    CADENZA_MIXTURE_NLL = 9         /* outputs as for CADENZA_SAMPLE_MIXTURE; targets are as wide as one mean */
+} cadenza_loss_kind;
+
+typedef enum cadenza_reduction {
+    CADENZA_SUM_OVER_BATCH_SIZE = 0, /* weighted losses divided by how many there are; masked ones do not count */
+    CADENZA_SUM = 1,
+    CADENZA_MEAN_WITH_SAMPLE_WEIGHT = 2 /* divided by the sum of the weights */
+} cadenza_reduction;
+
+typedef struct cadenza_loss {
+    size_t struct_size;
+    int32_t kind;                   /* cadenza_loss_kind */
+    int32_t reduction;              /* cadenza_reduction; SUM_OVER_BATCH_SIZE */
+    int32_t from_logits;            /* cross-entropies; 0. Behind a sigmoid or softmax they are computed from what goes into it */
+    int32_t reserved;
+    float label_smoothing;          /* binary, categorical; 0 */
+    float delta;                    /* Huber; 1 */
+    float weight;                   /* its part in the sum over outputs; 1 */
+    float sigma;                    /* Gaussian: the given deviation; negative: the output has log variances; -1 */
+    size_t components;              /* mixture */
+    size_t output;                  /* the model's output; 0 */
+} cadenza_loss;
+
+void cadenza_loss_init(cadenza_loss *loss, int32_t kind);
+
+/* Keras's optimizers, the same update by update. */
+typedef enum cadenza_optimizer_kind {
+    CADENZA_SGD = 0,
+    CADENZA_RMSPROP = 1,
+    CADENZA_ADAM = 2,
+    CADENZA_ADAMW = 3,
+    CADENZA_NADAM = 4,
+    CADENZA_ADAGRAD = 5,
+    CADENZA_ADAMAX = 6,
+    CADENZA_LION = 7
+} cadenza_optimizer_kind;
+
+/* Options in Keras's words; an optimizer heeds those that it has in Keras. */
+typedef struct cadenza_optimizer {
+    size_t struct_size;
+    int32_t kind;                   /* cadenza_optimizer_kind */
+    int32_t nesterov;
+    int32_t amsgrad;
+    int32_t centered;
+    int32_t use_ema;                /* keeps moving averages of the weights; see cadenza_trainer_finish_averages */
+    int32_t reserved;
+    double learning_rate;
+    double beta_1, beta_2, epsilon, momentum, rho, initial_accumulator_value;
+    double decay;                   /* of Keras 2's legacy optimizers: the rate is divided by 1 + decay · updates; 0 */
+    double weight_decay;            /* negative: none */
+    double clipnorm, global_clipnorm, clipvalue; /* 0: none; the first that is given holds */
+    double ema_momentum;
+    size_t ema_overwrite_frequency; /* the weights become their averages each so many updates; 0: never */
+    size_t gradient_accumulation_steps; /* calls that make one update; 1 */
+} cadenza_optimizer;
+
+/* The defaults of Keras 3. */
+void cadenza_optimizer_init(cadenza_optimizer *optimizer, int32_t kind);
+
+typedef struct cadenza_trainer_options {
+    size_t struct_size;
+    const cadenza_loss *losses;     /* one for each output that is trained on */
+    size_t loss_count;
+    const cadenza_optimizer *optimizer; /* NULL: Adam */
+    const size_t *frozen;           /* as in cadenza_tape_options */
+    size_t frozen_count;
+    uint64_t seed;                  /* of dropout */
+} cadenza_trainer_options;
+
+/* Changes its model's weights; every stream of the model computes with them from its next step on. While an update runs, no
+ * other thread may use the model or its streams. */
+typedef struct cadenza_trainer cadenza_trainer;
+
+/* Fails with CADENZA_UNSUPPORTED as cadenza_tape_create does, and with CADENZA_INVALID_ARGUMENT for options that do not fit. */
+cadenza_status cadenza_trainer_create(cadenza_model *model, const cadenza_trainer_options *options, cadenza_trainer **trainer);
+void cadenza_trainer_release(cadenza_trainer *trainer);
+
+typedef struct cadenza_batch {
+    size_t struct_size;
+    size_t batch;                   /* rows */
+    const size_t *times;            /* as in cadenza_model_run_multi */
+    const float *const *inputs;
+    const float *const *targets;    /* for each output, NULL where it has no loss */
+    const float *const *weights;    /* NULL, or for each output NULL or sample weights [batch] */
+    int32_t weights_per_step;       /* 1: sample weights are [batch, steps]; 0 */
+    int32_t carry_state;            /* 1: rows begin in the states in which those of the call before ended (the gradient stops
+                                     * there: truncated BPTT), and leave theirs; 0 */
+    const float *const *states;     /* initial states as in cadenza_tape_forward, where none are carried; NULL */
+} cadenza_batch;
+
+/* One update. loss, losses (for each output): NULL where not wanted; the loss includes the weights' regularizers. Where the
+ * loss or a gradient is NaN or infinite, or a target is no class, it fails and nothing has changed. */
+cadenza_status cadenza_trainer_update(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
+
+/* The loss without an update: as the model computes without training; or as in training, with gradients to be read. */
+cadenza_status cadenza_trainer_evaluate(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
+cadenza_status cadenza_trainer_differentiate(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
+
+/* Of the last call: an output, the states after the last step [batch, units], the gradient of a weight (after an update:
+ * clipped). count: the floats of `values`. */
+cadenza_status cadenza_trainer_output(const cadenza_trainer *trainer, size_t index, float *values, size_t count);
+cadenza_status cadenza_trainer_output_mask(const cadenza_trainer *trainer, size_t index, uint8_t *mask, size_t count, int *has_mask);
+cadenza_status cadenza_trainer_state(const cadenza_trainer *trainer, size_t index, float *values, size_t count);
+cadenza_status cadenza_trainer_gradient(const cadenza_trainer *trainer, size_t index, float *values, size_t count);
+
+/* The next call that carries states begins from zero, with any number of rows. */
+cadenza_status cadenza_trainer_reset_states(cadenza_trainer *trainer);
+
+double cadenza_trainer_learning_rate(const cadenza_trainer *trainer); /* 0 for NULL */
+cadenza_status cadenza_trainer_set_learning_rate(cadenza_trainer *trainer, double rate);
+uint64_t cadenza_trainer_updates(const cadenza_trainer *trainer); /* calls of cadenza_trainer_update that succeeded */
+
+/* The weights become their moving averages (use_ema), as Keras does at the end of training. */
+cadenza_status cadenza_trainer_finish_averages(cadenza_trainer *trainer);
+
+/* Everything: weights, what the optimizer keeps, counters, learning rate, carried states; checksummed. A trainer that goes on
+ * from it ends with the same bits as one that never stopped. Sizes as in cadenza_stream_snapshot. restore fails with
+ * CADENZA_MISMATCH (another model or optimizer) or CADENZA_INVALID_FILE, and then changes nothing. */
+cadenza_status cadenza_trainer_checkpoint(const cadenza_trainer *trainer, void *buffer, size_t capacity, size_t *size);
+cadenza_status cadenza_trainer_checkpoint_file(const cadenza_trainer *trainer, const char *path);
+cadenza_status cadenza_trainer_restore(cadenza_trainer *trainer, const void *bytes, size_t size);
+cadenza_status cadenza_trainer_restore_file(cadenza_trainer *trainer, const char *path);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 import CCadenza
 import Engine
+import Files
 import Training
 
 // Training: the tape.
@@ -37,7 +38,7 @@ public func cadenza_tape_create(_ model: OpaquePointer?, _ options: UnsafePointe
 /// Holds that a struct is as large as this library's.
 func require(_ size: Int, _ expected: Int, _ argument: StaticString) throws(Failure) {
     guard size >= expected else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string)->struct_size is \(size < 0 ? 0 : size), "
+        throw Failure(.invalidArgument, "\(argument)->struct_size is \(size < 0 ? 0 : size), "
             + "expected sizeof the struct (\(expected))")
     }
 }
@@ -91,17 +92,21 @@ public func cadenza_tape_output_mask(_ tape: OpaquePointer?, _ index: Int, _ mas
                                      _ has_mask: UnsafeMutablePointer<Int32>?) -> cadenza_status {
     attempt { () throws(Failure) in
         let recorder: Recorder = try object(tape, "tape")
-        let tape = try recorder.current()
-        let output = try CadenzaABI.index(index, below: recorder.parameters.model.outputs.count, "index")
-        let own = tape.outputMask(output)
-        let hasMask = try given(has_mask, "has_mask")
-        if let own, let mask {
-            let expected = tape.batch * tape.outputShape(output)[0]
-            guard count == expected else { throw Failure(.invalidArgument, "count is \(count), expected \(expected)") }
-            mask.update(from: own, count: expected)
-        }
-        hasMask.pointee = own == nil ? 0 : 1
+        try CadenzaABI.mask(try recorder.current(), index, mask, count, has_mask)
     }
+}
+
+private func mask(_ tape: Tape, _ index: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ count: Int,
+                  _ has_mask: UnsafeMutablePointer<Int32>?) throws(Failure) {
+    let output = try CadenzaABI.index(index, below: tape.model.outputs.count, "index")
+    let own = tape.outputMask(output)
+    let hasMask = try given(has_mask, "has_mask")
+    if let own, let mask {
+        let expected = tape.batch * tape.outputShape(output)[0]
+        guard count == expected else { throw Failure(.invalidArgument, "count is \(count), expected \(expected)") }
+        mask.update(from: own, count: expected)
+    }
+    hasMask.pointee = own == nil ? 0 : 1
 }
 
 @c @implementation
@@ -135,13 +140,16 @@ private func differentiated(_ tape: OpaquePointer?) throws(Failure) -> Recorder 
 public func cadenza_tape_weight_gradient(_ tape: OpaquePointer?, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
                                          _ count: Int) -> cadenza_status {
     attempt { () throws(Failure) in
-        let parameters = try differentiated(tape).parameters
-        let weight = try CadenzaABI.index(index, below: parameters.gradients.count, "index")
-        guard let gradient = parameters.gradients[weight] else {
-            throw Failure(.invalidArgument, "weight '\(parameters.model.weights[weight].path.string)' is not trained")
-        }
-        try copy(gradient.floats, gradient.count, to: values, count)
+        try gradient(try differentiated(tape).parameters, index, values, count)
     }
+}
+
+private func gradient(_ parameters: Parameters, _ index: Int, _ values: UnsafeMutablePointer<Float>?, _ count: Int) throws(Failure) {
+    let weight = try CadenzaABI.index(index, below: parameters.gradients.count, "index")
+    guard let gradient = parameters.gradients[weight] else {
+        throw Failure(.invalidArgument, "weight '\(parameters.model.weights[weight].path)' is not trained")
+    }
+    try copy(gradient.floats, gradient.count, to: values, count)
 }
 
 @c @implementation
@@ -175,5 +183,241 @@ public func cadenza_tape_commit_statistics(_ tape: OpaquePointer?) -> cadenza_st
         let recorder: Recorder = try object(tape, "tape")
         try recorder.current().commitStatistics()
         try recorder.parameters.model.pack()
+    }
+}
+
+// MARK: Trainer
+
+@c @implementation
+public func cadenza_loss_init(_ loss: UnsafeMutablePointer<cadenza_loss>?, _ kind: Int32) {
+    loss?.pointee = cadenza_loss(struct_size: MemoryLayout<cadenza_loss>.size, kind: kind, reduction: 0, from_logits: 0, reserved: 0,
+                                 label_smoothing: 0, delta: 1, weight: 1, sigma: -1, components: 1, output: 0)
+}
+
+@c @implementation
+public func cadenza_optimizer_init(_ optimizer: UnsafeMutablePointer<cadenza_optimizer>?, _ kind: Int32) {
+    let options = OptimizerOptions.defaults(OptimizerOptions.Kind(rawValue: kind) ?? .adam)
+    optimizer?.pointee = cadenza_optimizer(
+        struct_size: MemoryLayout<cadenza_optimizer>.size, kind: kind, nesterov: 0, amsgrad: 0, centered: 0, use_ema: 0, reserved: 0,
+        learning_rate: options.learningRate, beta_1: options.beta1, beta_2: options.beta2, epsilon: options.epsilon,
+        momentum: options.momentum, rho: options.rho, initial_accumulator_value: options.initialAccumulator, decay: options.decay,
+        weight_decay: options.weightDecay, clipnorm: 0, global_clipnorm: 0, clipvalue: 0, ema_momentum: options.emaMomentum,
+        ema_overwrite_frequency: 0, gradient_accumulation_steps: 1)
+}
+
+private func loss(_ given: cadenza_loss) throws(Failure) -> Loss {
+    try require(given.struct_size, MemoryLayout<cadenza_loss>.size, "losses")
+    guard let kind = Loss.Kind(rawValue: given.kind), let reduction = Loss.Reduction(rawValue: given.reduction) else {
+        throw Failure(.invalidArgument, "a loss has kind \(Int(given.kind)) and reduction \(Int(given.reduction)), one of which is none")
+    }
+    var loss = Loss()
+    loss.kind = kind
+    loss.reduction = reduction
+    loss.fromLogits = given.from_logits != 0
+    loss.labelSmoothing = given.label_smoothing
+    loss.delta = given.delta
+    loss.weight = given.weight
+    loss.sigma = given.sigma
+    loss.components = try count(given.components, "losses->components")
+    return loss
+}
+
+private func optimizer(_ given: cadenza_optimizer) throws(Failure) -> OptimizerOptions {
+    try require(given.struct_size, MemoryLayout<cadenza_optimizer>.size, "optimizer")
+    guard let kind = OptimizerOptions.Kind(rawValue: given.kind) else {
+        throw Failure(.invalidArgument, "the optimizer's kind is \(Int(given.kind)), which is none")
+    }
+    var options = OptimizerOptions()
+    options.kind = kind
+    options.learningRate = given.learning_rate
+    options.beta1 = given.beta_1
+    options.beta2 = given.beta_2
+    options.epsilon = given.epsilon
+    options.momentum = given.momentum
+    options.rho = given.rho
+    options.initialAccumulator = given.initial_accumulator_value
+    options.decay = given.decay
+    options.weightDecay = given.weight_decay
+    options.clipNorm = given.clipnorm
+    options.globalClipNorm = given.global_clipnorm
+    options.clipValue = given.clipvalue
+    options.nesterov = given.nesterov != 0
+    options.amsgrad = given.amsgrad != 0
+    options.centered = given.centered != 0
+    options.usesEMA = given.use_ema != 0
+    options.emaMomentum = given.ema_momentum
+    options.emaOverwriteFrequency = try count(given.ema_overwrite_frequency, "optimizer->ema_overwrite_frequency")
+    options.accumulationSteps = try count(given.gradient_accumulation_steps, "optimizer->gradient_accumulation_steps")
+    return options
+}
+
+@c @implementation
+public func cadenza_trainer_create(_ model: OpaquePointer?, _ options: UnsafePointer<cadenza_trainer_options>?,
+                                   _ trainer: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let model: Model = try object(model, "model")
+        let options = try CadenzaABI.given(options, "options").pointee, trainer = try given(trainer, "trainer")
+        try require(options.struct_size, MemoryLayout<cadenza_trainer_options>.size, "options")
+        let given = try CadenzaABI.given(options.losses, "options->losses")
+        var losses: [Loss?] = Array(repeating: nil, count: model.outputs.count)
+        for i in 0..<(try count(options.loss_count, "options->loss_count")) {
+            let output = try index(given[i].output, below: losses.count, "losses->output")
+            guard losses[output] == nil else { throw Failure(.invalidArgument, "output \(output) has two losses") }
+            losses[output] = try loss(given[i])
+        }
+        let rule = options.optimizer == nil ? OptimizerOptions() : try optimizer(options.optimizer.pointee)
+        let frozen = try layers(options.frozen, options.frozen_count, of: model, "options->frozen")
+        trainer.pointee = handle(try Trainer.make(model, losses: losses, options: rule, frozen: frozen, seed: options.seed))
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_release(_ trainer: OpaquePointer?) { release(trainer, Trainer.self) }
+
+private enum TrainerCall { case update, evaluate, differentiate }
+
+private func run(_ call: TrainerCall, _ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
+                 _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        let given = try CadenzaABI.given(batch, "batch").pointee
+        try require(given.struct_size, MemoryLayout<cadenza_batch>.size, "batch")
+        try checkTimes(trainer.model, given.times)
+        var batch = TrainingBatch()
+        batch.batch = try count(given.batch, "batch->batch")
+        batch.times = given.times
+        batch.inputs = given.inputs
+        batch.targets = given.targets
+        batch.weights = given.weights
+        batch.weightsPerStep = given.weights_per_step != 0
+        batch.states = given.states
+        batch.carriesState = given.carry_state != 0
+        let total = switch call {
+        case .update: try trainer.update(batch, losses: losses)
+        case .evaluate: try trainer.evaluate(batch, losses: losses)
+        case .differentiate: try trainer.differentiate(batch, losses: losses)
+        }
+        loss?.pointee = total
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_update(_ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
+                                   _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
+    run(.update, trainer, batch, loss, losses)
+}
+
+@c @implementation
+public func cadenza_trainer_evaluate(_ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
+                                     _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
+    run(.evaluate, trainer, batch, loss, losses)
+}
+
+@c @implementation
+public func cadenza_trainer_differentiate(_ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
+                                          _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
+    run(.differentiate, trainer, batch, loss, losses)
+}
+
+@c @implementation
+public func cadenza_trainer_output(_ trainer: OpaquePointer?, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
+                                   _ count: Int) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        let tape = try trainer.tape()
+        let output = try CadenzaABI.index(index, below: trainer.model.outputs.count, "index")
+        try copy(tape.output(output), tape.batch * tape.outputCount(output), to: values, count)
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_output_mask(_ trainer: OpaquePointer?, _ index: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ count: Int,
+                                        _ has_mask: UnsafeMutablePointer<Int32>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        try CadenzaABI.mask(try (try object(trainer, "trainer") as Trainer).tape(), index, mask, count, has_mask)
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_state(_ trainer: OpaquePointer?, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
+                                  _ count: Int) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        let tape = try trainer.tape(), states = trainer.model.shownStates
+        let state = try CadenzaABI.index(index, below: states.count, "index")
+        try copy(tape.finalState(state), tape.batch * states[state].slot.units, to: values, count)
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_gradient(_ trainer: OpaquePointer?, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
+                                     _ count: Int) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        _ = try trainer.tape()
+        try gradient(trainer.parameters, index, values, count)
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_reset_states(_ trainer: OpaquePointer?) -> cadenza_status {
+    attempt { () throws(Failure) in (try object(trainer, "trainer") as Trainer).resetStates() }
+}
+
+@c @implementation
+public func cadenza_trainer_learning_rate(_ trainer: OpaquePointer?) -> Double {
+    (try? object(trainer, "trainer") as Trainer)?.learningRate ?? 0
+}
+
+@c @implementation
+public func cadenza_trainer_set_learning_rate(_ trainer: OpaquePointer?, _ rate: Double) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        guard rate.isFinite else { throw Failure(.invalidArgument, "the rate is no number") }
+        trainer.learningRate = rate
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_updates(_ trainer: OpaquePointer?) -> UInt64 { (try? object(trainer, "trainer") as Trainer)?.updates ?? 0 }
+
+@c @implementation
+public func cadenza_trainer_finish_averages(_ trainer: OpaquePointer?) -> cadenza_status {
+    attempt { () throws(Failure) in try (try object(trainer, "trainer") as Trainer).finishAverages() }
+}
+
+@c @implementation
+public func cadenza_trainer_checkpoint(_ trainer: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ capacity: Int,
+                                       _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        try deliver(trainer.checkpointSize, to: buffer, capacity: capacity, size) { trainer.checkpoint(into: $0) }
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_checkpoint_file(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        try writeFile(path: try given(path, "path"), size: trainer.checkpointSize) { trainer.checkpoint(into: $0) }
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_restore(_ trainer: OpaquePointer?, _ bytes: UnsafeRawPointer?, _ size: Int) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        guard let bytes else { throw missing("bytes") }
+        try trainer.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
+    }
+}
+
+@c @implementation
+public func cadenza_trainer_restore_file(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let trainer: Trainer = try object(trainer, "trainer")
+        let file = try MappedFile(path: try given(path, "path"))
+        defer { withExtendedLifetime(file) {} }
+        try trainer.restore(file.bytes)
     }
 }

@@ -60,7 +60,7 @@ public struct TrainingOptions {
     /// Whether each gate drops its own.
     public var dropsByGate = false
     /// What of it training cannot honour; "" where there is nothing.
-    public var obstacle = ""
+    public var obstacle: Text = ""
 
     public init() {}
 }

@@ -168,7 +168,7 @@ class CellTape {
             return SimpleRNNTape(simple, binding, steps, mask, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
                                  try recurrent(0, 1, byGate: false))
         case .unknown:
-            throw Failure(.unsupported, "a cell of class \(cell.className.string) cannot be trained")
+            throw Failure(.unsupported, "a cell of class \(cell.className) cannot be trained")
         }
     }
 

@@ -44,7 +44,7 @@ public final class Parameters {
         for index in frozen { isFrozen[index] = true }
         for (index, entry) in model.entries.enumerated() {
             // Weights are not where they are; everything else would be trained in another way than Keras does.
-            if !entry.layer.trainingOptions.obstacle.utf8.isEmpty, !isFrozen[index] {
+            if !entry.layer.trainingOptions.obstacle.isEmpty, !isFrozen[index] {
                 throw entry.layer.failure(.unsupported, "cannot be trained: Cadenza does not have its \(entry.layer.trainingOptions.obstacle)")
             }
         }

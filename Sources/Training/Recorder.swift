@@ -24,6 +24,7 @@ public final class Recorder {
         guard batch >= 1 else { throw Failure(.invalidArgument, "batch is \(batch), expected 1 or more") }
         if let tape, tape.batch == batch, tape.times == (try parameters.model.lengths(times)) { return tape }
         hasGradients = false
+        tape = nil
         let made = try Tape.make(parameters, batch: batch, times: times, inputGradients: inputGradients)
         tape = made
         return made

@@ -197,7 +197,7 @@ public final class Tape {
                         isTraining: Bool, seed: UInt64, number: UInt64) throws(Failure) {
         for (index, value) in inputs.enumerated() {
             guard given[index] != nil else {
-                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
+                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL")
             }
             for check in model.idChecks where check.input == index {
                 try model.reportBadID(check.embedding, given[index].unsafelyUnwrapped, count: batch * value.count, input: index)

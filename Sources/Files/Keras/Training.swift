@@ -16,10 +16,10 @@ extension Config {
                 case "L2", "l2": options.regularizers.append(.init(variable: weight, l1: 0, l2: number("l2")))
                 case "L1L2", "l1_l2":
                     options.regularizers.append(.init(variable: weight, l1: Float(given?["l1"]?.double ?? 0), l2: Float(given?["l2"]?.double ?? 0)))
-                default: options.obstacle = "\(variable.string)_regularizer"
+                default: options.obstacle = "\(variable)_regularizer"
                 }
             }
-            if value(variable + "_constraint") != nil { options.obstacle = "\(variable.string)_constraint" }
+            if value(variable + "_constraint") != nil { options.obstacle = "\(variable)_constraint" }
         }
         if className == "ActivityRegularization" { options.obstacle = "ActivityRegularization" }
         options.dropout = try rate("dropout")

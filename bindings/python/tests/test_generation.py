@@ -37,6 +37,37 @@ def test_the_worked_example(case):
     assert nested.steps() == 2 * golden[f"{case}/steps"].sum() == len(ragged.values)
 
 
+@pytest.mark.parametrize("case", ["row_counts", "norm", "token"])
+def test_variants_of_the_worked_example(case):
+    golden, variants = np.load(GOLDEN), np.load(GOLDEN.with_name("nested_variants.npz"))
+    a, b = (cells([golden[f"{name}_{part}"] for part in ("kernel", "recurrent_kernel", "bias")]) for name in "ab")
+    dense = cadenza.build(None, 4, [("Dense", {"units": 3})])
+    dense.set_weights([variants["dense_kernel"], variants["dense_bias"]])
+    level, counts = {
+        "row_counts": (Level(b, counted=True), variants["row_counts/lengths"]),
+        "norm": (Level(b, stops=[stop.norm_above(2.0, state=0, through=dense)], limit=9), None),
+        "token": (Level(b, stops=[stop.token(2)], limit=9), None),
+    }[case]
+    nested = Nested(a, level, batch=2)
+    ragged = nested.run(golden["x"], counts=counts)
+    assert ragged.lengths.tolist() == variants[f"{case}/lengths"].tolist()
+    np.testing.assert_allclose(ragged.to_padded(layout="time"), variants[f"{case}/out"], atol=1e-5)
+    reasons = [("count", "limit", "rule").index(reason) for reason, _ in nested.reasons()]
+    assert reasons == variants[f"{case}/reasons"].ravel().tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_a_million_draws_have_the_softmax_s_distribution(temperature):
+    logits = cadenza.build(None, 1, [("Dense", {"units": 39})])
+    logits.set_weights([np.zeros((1, 39)), np.random.default_rng(8).normal(size=39)])
+    drawing = SelfFeeding(logits, batch=100, feedback=None, sampler=sample.categorical(temperature=temperature), exogenous=1)
+    drawn = drawing.run(10_000, np.zeros((100, 10_000, 1))).drawn
+    weights = np.exp(logits.get_weights()[1].astype(np.float64) / temperature)
+    expected = drawn.size * weights / weights.sum()
+    chi_square = ((np.bincount(drawn.astype(int).ravel(), minlength=39) - expected) ** 2 / expected).sum()
+    assert 38 - 4 * np.sqrt(2 * 38) < chi_square < 38 + 4 * np.sqrt(2 * 38)
+
+
 def test_pull_equals_run_and_goes_on_from_snapshots():
     a, b = model(3, rnn("LSTM", 5)), model(5 + 6, rnn("GRU", 7), ("Dense", {"units": 6}), seed=2)
     level = Level(
