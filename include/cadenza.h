@@ -864,10 +864,17 @@ typedef struct cadenza_optimizer {
     int32_t use_ema;                /* keeps moving averages of the weights; see cadenza_trainer_finish_averages */
     int32_t reserved;
     double learning_rate;
-    double beta_1, beta_2, epsilon, momentum, rho, initial_accumulator_value;
+    double beta_1;
+    double beta_2;
+    double epsilon;
+    double momentum;
+    double rho;
+    double initial_accumulator_value;
     double decay;                   /* of Keras 2's legacy optimizers: the rate is divided by 1 + decay · updates; 0 */
     double weight_decay;            /* negative: none */
-    double clipnorm, global_clipnorm, clipvalue; /* 0: none; the first that is given holds */
+    double clipnorm;                /* 0: none; of the three the first that is given holds */
+    double global_clipnorm;
+    double clipvalue;
     double ema_momentum;
     size_t ema_overwrite_frequency; /* the weights become their averages each so many updates; 0: never */
     size_t gradient_accumulation_steps; /* calls that make one update; 1 */

@@ -6,7 +6,7 @@
 ...     probability = stream.step(sample)
 """
 
-from . import kernels, sample, stop
+from . import callbacks, kernels, losses, metrics, optimizers, sample, stop
 from ._version import __version__
 from .errors import (
     CadenzaError,
@@ -25,6 +25,7 @@ from .loading import build, from_json, load
 from .model import Layer, Model, StateArray, Tensor, Weights
 from .ragged import Ragged
 from .stream import State, Stream
+from .trainer import History, Trainer
 from .training import Gradients, Tape, check_gradients
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Feedback",
     "Generated",
     "Gradients",
+    "History",
     "Hypothesis",
     "InvalidArgumentError",
     "InvalidFileError",
@@ -54,15 +56,20 @@ __all__ = [
     "Stream",
     "Tape",
     "Tensor",
+    "Trainer",
     "UnsupportedError",
     "Weights",
     "__version__",
     "beam_search",
     "build",
+    "callbacks",
     "check_gradients",
     "from_json",
     "kernels",
     "load",
+    "losses",
+    "metrics",
+    "optimizers",
     "sample",
     "stop",
 ]

@@ -7,6 +7,7 @@ from ctypes import (
     POINTER,
     Structure,
     c_char_p,
+    c_double,
     c_float,
     c_int,
     c_int32,
@@ -68,6 +69,10 @@ class NestedHandle(Handle):
 
 class TapeHandle(Handle):
     """A `cadenza_tape *`."""
+
+
+class TrainerHandle(Handle):
+    """A `cadenza_trainer *`."""
 
 
 class SizedStructure(Structure):
@@ -300,6 +305,75 @@ class TapeOptions(SizedStructure):
     ]
 
 
+class Loss(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int32),
+        ("reduction", c_int32),
+        ("from_logits", c_int32),
+        ("reserved", c_int32),
+        ("label_smoothing", c_float),
+        ("delta", c_float),
+        ("weight", c_float),
+        ("sigma", c_float),
+        ("components", c_size_t),
+        ("output", c_size_t),
+    ]
+
+
+class Optimizer(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("kind", c_int32),
+        ("nesterov", c_int32),
+        ("amsgrad", c_int32),
+        ("centered", c_int32),
+        ("use_ema", c_int32),
+        ("reserved", c_int32),
+        ("learning_rate", c_double),
+        ("beta_1", c_double),
+        ("beta_2", c_double),
+        ("epsilon", c_double),
+        ("momentum", c_double),
+        ("rho", c_double),
+        ("initial_accumulator_value", c_double),
+        ("decay", c_double),
+        ("weight_decay", c_double),
+        ("clipnorm", c_double),
+        ("global_clipnorm", c_double),
+        ("clipvalue", c_double),
+        ("ema_momentum", c_double),
+        ("ema_overwrite_frequency", c_size_t),
+        ("gradient_accumulation_steps", c_size_t),
+    ]
+
+
+class TrainerOptions(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("losses", POINTER(Loss)),
+        ("loss_count", c_size_t),
+        ("optimizer", POINTER(Optimizer)),
+        ("frozen", SIZES),
+        ("frozen_count", c_size_t),
+        ("seed", c_uint64),
+    ]
+
+
+class Batch(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch", c_size_t),
+        ("times", SIZES),
+        ("inputs", FLOAT_ARRAYS),
+        ("targets", FLOAT_ARRAYS),
+        ("weights", FLOAT_ARRAYS),
+        ("weights_per_step", c_int32),
+        ("carry_state", c_int32),
+        ("states", FLOAT_ARRAYS),
+    ]
+
+
 version = function("cadenza_version", TEXT)
 require_version(version())
 
@@ -442,3 +516,26 @@ tape_weight_gradient = function("cadenza_tape_weight_gradient", STATUS, TAPE, SI
 tape_input_gradient = function("cadenza_tape_input_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_state_gradient = function("cadenza_tape_state_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_commit_statistics = function("cadenza_tape_commit_statistics", STATUS, TAPE)
+
+loss_init = function("cadenza_loss_init", None, POINTER(Loss), c_int32)
+optimizer_init = function("cadenza_optimizer_init", None, POINTER(Optimizer), c_int32)
+
+TRAINER, TRAINER_OUT, DOUBLES = TrainerHandle, POINTER(TrainerHandle), POINTER(c_double)
+trainer_create = function("cadenza_trainer_create", STATUS, MODEL, POINTER(TrainerOptions), TRAINER_OUT)
+trainer_release = TrainerHandle.release = function("cadenza_trainer_release", None, TRAINER)
+trainer_update = function("cadenza_trainer_update", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
+trainer_evaluate = function("cadenza_trainer_evaluate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
+trainer_differentiate = function("cadenza_trainer_differentiate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
+trainer_output = function("cadenza_trainer_output", STATUS, TRAINER, SIZE, FLOATS, SIZE)
+trainer_output_mask = function("cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, BYTES, SIZE, POINTER(c_int))
+trainer_state = function("cadenza_trainer_state", STATUS, TRAINER, SIZE, FLOATS, SIZE)
+trainer_gradient = function("cadenza_trainer_gradient", STATUS, TRAINER, SIZE, FLOATS, SIZE)
+trainer_reset_states = function("cadenza_trainer_reset_states", STATUS, TRAINER)
+trainer_learning_rate = function("cadenza_trainer_learning_rate", c_double, TRAINER)
+trainer_set_learning_rate = function("cadenza_trainer_set_learning_rate", STATUS, TRAINER, c_double)
+trainer_updates = function("cadenza_trainer_updates", c_uint64, TRAINER)
+trainer_finish_averages = function("cadenza_trainer_finish_averages", STATUS, TRAINER)
+trainer_checkpoint = function("cadenza_trainer_checkpoint", STATUS, TRAINER, BYTES, SIZE, SIZES)
+trainer_checkpoint_file = function("cadenza_trainer_checkpoint_file", STATUS, TRAINER, TEXT)
+trainer_restore = function("cadenza_trainer_restore", STATUS, TRAINER, BYTES, SIZE)
+trainer_restore_file = function("cadenza_trainer_restore_file", STATUS, TRAINER, TEXT)

@@ -31,6 +31,10 @@ STRUCTS = {
     "cadenza_nested_info": _bindings.NestedInfo,
     "cadenza_nested_item": _bindings.NestedItem,
     "cadenza_tape_options": _bindings.TapeOptions,
+    "cadenza_loss": _bindings.Loss,
+    "cadenza_optimizer": _bindings.Optimizer,
+    "cadenza_trainer_options": _bindings.TrainerOptions,
+    "cadenza_batch": _bindings.Batch,
 }
 
 HANDLES = {
@@ -41,6 +45,7 @@ HANDLES = {
     "cadenza_ragged": _bindings.RaggedHandle,
     "cadenza_nested": _bindings.NestedHandle,
     "cadenza_tape": _bindings.TapeHandle,
+    "cadenza_trainer": _bindings.TrainerHandle,
 }
 
 VALUES = {
@@ -48,6 +53,7 @@ VALUES = {
     "uint64_t": ctypes.c_uint64,
     "int32_t": ctypes.c_int32,
     "uint8_t": ctypes.c_uint8,
+    "double": ctypes.c_double,
     "int": ctypes.c_int,
     "cadenza_layout": ctypes.c_int,
     "cadenza_status": ctypes.c_int,

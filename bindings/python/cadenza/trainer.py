@@ -1,0 +1,549 @@
+"""The trainer: updates, epochs, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _bindings as c
+from . import callbacks as calls
+from . import losses, metrics, optimizers
+from ._arguments import Answer, Array, PathLike, address, as_bytes, c_text, count, existing_path, filled, floats
+from .errors import InvalidArgumentError, NotFoundError
+from .model import Model
+from .training import layer_indices
+
+Values: TypeAlias = "Any | Sequence[Any] | Mapping[str, Any]"
+"""One array, or a list or a dict by name of them, for several inputs or outputs."""
+
+
+class History:
+    """What `fit` gives: the numbers of each epoch, by name."""
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def add(self, epoch: int, logs: calls.Logs) -> None:
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def plot(self, names: Iterable[str] | None = None, axes: Any = None) -> Any:
+        """Draws the numbers over the epochs with matplotlib, and returns the axes."""
+        if axes is None:
+            from matplotlib import pyplot
+
+            axes = pyplot.figure().add_subplot()
+        for name in names or self.history:
+            axes.plot(self.epoch, self.history[name], label=name)
+        axes.set_xlabel("epoch")
+        axes.legend()
+        return axes
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
+        return f"<cadenza.History of {len(self.epoch)} epochs{': ' * bool(last)}{last}>"
+
+
+class Trainer:
+    """Trains a model.
+
+        trainer = cadenza.Trainer(model, loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
+        history = trainer.fit(x, y, epochs=20, validation_split=0.2)
+
+    loss: a Keras name or a `cadenza.losses` object; for several outputs a list or a dict by output name, None where one is
+    not trained on. optimizer: a Keras name or a `cadenza.optimizers` object. metrics: names or `cadenza.metrics` objects;
+    for several outputs a dict by output name or a list of lists. frozen: names of layers that are not trained. seed: of
+    dropout. Same weights, data, order and seed: same bits.
+
+    The model's weights change; its streams compute with them from their next step on. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: Any,
+        optimizer: str | optimizers.Optimizer = "adam",
+        metrics: Any = (),
+        frozen: Iterable[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self._model = model
+        names = [tensor.name for tensor in model.outputs]
+        given = _per_output(loss, names, "loss")
+        self._losses = [None if item is None else losses.get(item) for item in given]
+        structs = [item.struct(index) for index, item in enumerate(self._losses) if item is not None]
+        self._optimizer = optimizers.get(optimizer)
+        rule = self._optimizer.struct()
+        indices = layer_indices(model, frozen)
+        options = c.TrainerOptions()
+        options.losses = (c.Loss * max(1, len(structs)))(*structs)
+        options.loss_count = len(structs)
+        options.optimizer = ctypes.pointer(rule)
+        options.frozen = (ctypes.c_size_t * len(indices))(*indices)
+        options.frozen_count = len(indices)
+        options.seed = count(seed, "a seed")
+        self._handle = c.TrainerHandle()
+        c.trainer_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
+        self._metrics = self._named_metrics(metrics, names)
+        self.stop_training = False
+        """Set by callbacks: `fit` ends after this epoch."""
+
+    # ── Batches ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def update(
+        self, x: Values, y: Values, sample_weight: Any = None, carry_state: bool = False, states: Any = None
+    ) -> float:
+        """One update on a batch: its loss before the update, the weights' regularizers included.
+
+        sample_weight: (batch,) or (batch, steps). carry_state: rows begin where those of the call before ended, and the
+        gradient stops there: truncated BPTT. states: initial states by `layer/name`, such as a stream's `get_state()`.
+        Raises InvalidArgumentError, with the weights as before, where the loss or a gradient is NaN or infinite, or a
+        target is no class.
+        """
+        if self._optimizer.schedule is not None:
+            self.learning_rate = self._optimizer.schedule(self.updates)
+        return self._run(c.trainer_update, x, y, sample_weight, carry_state, states)[0]
+
+    def test(
+        self, x: Values, y: Values, sample_weight: Any = None, carry_state: bool = False, states: Any = None
+    ) -> float:
+        """The loss of a batch, as the model computes without training."""
+        return self._run(c.trainer_evaluate, x, y, sample_weight, carry_state, states)[0]
+
+    def gradients(
+        self, x: Values, y: Values, sample_weight: Any = None, states: Any = None
+    ) -> tuple[float, dict[str, Array]]:
+        """The loss of a batch in training and the weights' gradients by name, without an update."""
+        loss = self._run(c.trainer_differentiate, x, y, sample_weight, False, states)[0]
+        found = {}
+        for index, info in enumerate(self._model._weight_infos):
+            values = np.empty(tuple(info.dims[: info.rank]), np.float32)
+            try:
+                c.trainer_gradient(self._handle, index, address(values), values.size)
+            except InvalidArgumentError:  # it is not trained
+                continue
+            found[info.name.decode()] = values
+        return loss, found
+
+    def reset_states(self) -> None:
+        """The next batch that carries states begins from zero."""
+        c.trainer_reset_states(self._handle)
+
+    # ── Epochs ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def fit(
+        self,
+        x: Values,
+        y: Values,
+        epochs: int = 1,
+        batch_size: int = 32,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        callbacks: Iterable[calls.Callback | Callable[[int, calls.Logs], Any]] = (),
+        initial_epoch: int = 0,
+        stateful: bool = False,
+        window: int | None = None,
+        verbose: bool = True,
+    ) -> History:
+        """Trains for some epochs, as Keras's `fit`.
+
+        seed: of the order of rows. validation_split: the share of rows, the last ones, that only evaluate; or
+        validation_data: (x, y) or (x, y, sample_weight). class_weight: weights by class. stateful: batch after batch goes
+        on in time, row by row; nothing is shuffled, and states are zero at each epoch's beginning. window: truncated BPTT:
+        each batch is cut into so many steps at a time, states carried from one to the next.
+        """
+        data = self._data(x, y, sample_weight, class_weight)
+        validation = None
+        if validation_data is not None:
+            validation = self._data(*validation_data, *(None,) * (4 - len(validation_data)))
+        elif validation_split:
+            if not 0 < validation_split < 1:
+                raise InvalidArgumentError(f"expected validation_split from 0 to 1, received {validation_split}")
+            cut = int(data.rows * (1 - validation_split))
+            data, validation = data.take(slice(None, cut)), data.take(slice(cut, None))
+        if batch_size < 1 or data.rows == 0 or (validation is not None and validation.rows == 0):
+            raise InvalidArgumentError("expected one row or more to train on, to validate on, and in a batch")
+        history, order = History(), np.random.default_rng(seed)
+        for _ in range(initial_epoch):
+            order.permutation(data.rows)  # the order of an epoch does not depend on where training began
+        listeners = [item if isinstance(item, calls.Callback) else calls.Function(item) for item in callbacks]
+        self.stop_training = False
+        for listener in listeners:
+            listener.trainer = self
+            listener.on_train_begin()
+        for epoch in range(initial_epoch, epochs):
+            for listener in listeners:
+                listener.on_epoch_begin(epoch)
+            rows = order.permutation(data.rows)
+            if stateful or not shuffle:
+                rows = np.arange(data.rows)
+            progress = Progress(f"epoch {epoch + 1}/{epochs}", verbose)
+            logs = self._pass(data, rows, batch_size, True, stateful, window, listeners, progress)
+            if validation is not None:
+                tested = self._pass(validation, np.arange(validation.rows), batch_size, False, stateful, None, [], None)
+                logs.update({f"val_{name}": value for name, value in tested.items()})
+            progress.end(logs)
+            for listener in listeners:
+                listener.on_epoch_end(epoch, logs)
+            history.add(epoch, logs)
+            if self.stop_training:
+                break
+        if self._optimizer.options.get("use_ema"):
+            c.trainer_finish_averages(self._handle)
+        for listener in listeners:
+            listener.on_train_end()
+        return history
+
+    def evaluate(
+        self, x: Values, y: Values, batch_size: int = 32, sample_weight: Any = None, stateful: bool = False
+    ) -> calls.Logs:
+        """The loss and the metrics over all rows, by name."""
+        data = self._data(x, y, sample_weight, None)
+        return self._pass(data, np.arange(data.rows), batch_size, False, stateful, None, [], None)
+
+    def predict(self, x: Values, batch_size: int = 32) -> Answer:
+        """What the model answers: `Model.predict` in batches."""
+        inputs, rows, _ = self._model._batch_of_inputs(x)
+        parts = []
+        for start in range(0, rows, batch_size):
+            batch = [value[start : start + batch_size] for value in inputs]
+            answer = self._model.predict(batch if len(batch) > 1 else batch[0])
+            parts.append(answer if isinstance(answer, list) else [answer])
+        joined = [np.concatenate(part) for part in zip(*parts)]
+        return joined if len(joined) > 1 else joined[0]
+
+    # ── State ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def model(self) -> Model:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer:
+        """How it is trained."""
+        return self._optimizer
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update. Assignable; a schedule sets it anew at each update."""
+        return float(c.trainer_learning_rate(self._handle))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        c.trainer_set_learning_rate(self._handle, rate)
+
+    @property
+    def updates(self) -> int:
+        """How many updates there were."""
+        return int(c.trainer_updates(self._handle))
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """The states after the last batch's last step, (batch, units) each, by `layer/name`."""
+        result = {}
+        for index, state in enumerate(self._model.states):
+            values = np.empty((self._batch, state.units), np.float32)
+            c.trainer_state(self._handle, index, address(values), values.size)
+            result[state.key] = values
+        return result
+
+    def checkpoint(self) -> bytes:
+        """Everything as bytes: a trainer that goes on from it ends with the same bits as one that never stopped."""
+        return filled(c.trainer_checkpoint, self._handle)
+
+    def restore(self, checkpoint: Any) -> None:
+        """Goes on from a checkpoint of a trainer of the same model and optimizer.
+
+        Raises MismatchError (another model or optimizer) or InvalidFileError (damaged), with all as it was.
+        """
+        data = as_bytes(checkpoint)
+        c.trainer_restore(self._handle, data, len(data))
+
+    def save_checkpoint(self, path: PathLike) -> None:
+        """Writes the checkpoint to a file, whole or not at all."""
+        c.trainer_checkpoint_file(self._handle, c_text(path))
+
+    def load_checkpoint(self, path: PathLike) -> None:
+        """Goes on from a file that `save_checkpoint` wrote. Raises as `restore` does."""
+        c.trainer_restore_file(self._handle, existing_path(path))
+
+    def __repr__(self) -> str:
+        return f"<cadenza.Trainer after {self.updates} updates of {self._model!r}>"
+
+    # ── Detail ──────────────────────────────────────────────────────────────────────────────────────────
+
+    _batch = 0
+
+    def _named_metrics(self, given: Any, names: list[str]) -> list[list[tuple[str, metrics.Metric]]]:
+        lists = [given] if len(names) == 1 and not isinstance(given, Mapping) else _per_output(given or {}, names, "metrics")
+        result: list[list[tuple[str, metrics.Metric]]] = []
+        for name, tensor, loss, items in zip(names, self._model.outputs, self._losses, lists):
+            listed = [items] if isinstance(items, (str, metrics.Metric)) else list(items or ())
+            if listed and loss is None:
+                raise InvalidArgumentError(f"expected a loss for output '{name}', which has metrics")
+            width = (tensor.shape or (1,))[-1] or 1
+            found = [metrics.get(item, width=width, is_sparse=bool(loss and loss.is_sparse)) for item in listed]
+            result.append([(item.name if len(names) == 1 else f"{name}_{item.name}", item) for item in found])
+        return result
+
+    def _data(self, x: Values, y: Values, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Data:
+        inputs, rows, _ = self._model._batch_of_inputs(x)
+        names = [tensor.name for tensor in self._model.outputs]
+        targets = [
+            None if loss is None else floats(value)
+            for loss, value in zip(self._losses, _per_output(y, names, "target"))
+        ]
+        for name, target in zip(names, targets):
+            if target is not None and (target.ndim == 0 or len(target) != rows):
+                raise InvalidArgumentError(
+                    f"expected {rows} rows of targets of '{name}', received shape {target.shape}"
+                )
+        weights: list[Array | None] = [None] * len(names)
+        if sample_weight is not None:
+            array = not isinstance(sample_weight, (Mapping, tuple)) and np.ndim(sample_weight) > 0
+            listed = [sample_weight] * len(names) if array else _per_output(sample_weight, names, "weight")
+            weights = [None if value is None else floats(value) for value in listed]
+        if class_weight is not None:
+            if len(names) > 1:
+                raise InvalidArgumentError("expected class_weight for a model with one output")
+            weights[0] = _by_class(class_weight, self._losses[0], targets[0], weights[0])
+        for weight in weights:
+            if weight is not None and len(weight) != rows:
+                raise InvalidArgumentError(f"expected {rows} rows of sample weights, received shape {weight.shape}")
+        return Data(inputs, targets, weights)
+
+    def _run(
+        self, call: Any, x: Values, y: Values, sample_weight: Any, carry_state: bool, states: Any
+    ) -> tuple[float, list[float]]:
+        return self._call(call, self._data(x, y, sample_weight, None), carry_state, states)
+
+    def _call(self, call: Any, data: Data, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
+        inputs, rows, times = self._model._batch_of_inputs(data.inputs if len(data.inputs) > 1 else data.inputs[0])
+        targets = [
+            None if loss is None or target is None else self._target(index, loss, target, rows, times)
+            for index, (loss, target) in enumerate(zip(self._losses, data.targets))
+        ]
+        steps = {weight.ndim for weight in data.weights if weight is not None}
+        if len(steps) > 1 or steps - {1, 2}:
+            raise InvalidArgumentError("expected sample weights (batch,) or (batch, steps), alike for all outputs")
+        for index, weight in enumerate(data.weights):
+            if weight is not None and weight.ndim == 2:
+                shape = self._shape(index, rows, times)
+                expected = shape[:2] if len(shape) > 2 else (rows, 1)
+                if weight.shape != expected:
+                    raise InvalidArgumentError(f"expected sample weights {expected}, received {weight.shape}")
+        weights = [None if weight is None else np.ascontiguousarray(weight) for weight in data.weights]
+        given = self._states(states, rows)
+        batch = c.Batch()
+        batch.batch = rows
+        batch.times = ctypes.cast(times, c.SIZES)
+        batch.inputs, batch.targets, batch.weights = _pointers(inputs), _pointers(targets), _pointers(weights)
+        batch.weights_per_step = int(2 in steps)
+        batch.carry_state = int(carry_state)
+        batch.states = _pointers(given) if given else None
+        loss, parts = ctypes.c_double(), (ctypes.c_double * len(self._losses))()
+        call(self._handle, ctypes.byref(batch), ctypes.byref(loss), parts)
+        self._batch = rows
+        return loss.value, list(parts)
+
+    def _states(self, states: Mapping[str, Any] | None, rows: int) -> list[Array | None]:
+        known = {state.key: state.units for state in self._model.states}
+        for key in states or {}:
+            if key not in known:
+                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
+        if not states:
+            return []
+        arrays = [floats(states[key]) if key in states else None for key in known]
+        for (key, units), array in zip(known.items(), arrays):
+            if array is not None and array.shape != (rows, units):
+                raise InvalidArgumentError(f"expected state '{key}' of shape {(rows, units)}, received {array.shape}")
+        return arrays
+
+    def _shape(self, index: int, rows: int, times: Any) -> tuple[int, ...]:
+        shape = c.Shape()
+        c.model_output_shape(self._model._handle, rows, times, index, ctypes.byref(shape))
+        return tuple(shape.dims[: shape.rank])
+
+    def _target(self, index: int, loss: losses.Loss, target: Array, rows: int, times: Any) -> Array:
+        """The target as the library takes it: (..., width), where an axis of length 1 may be left out."""
+        shape = self._shape(index, rows, times)
+        full = shape[:-1] if loss.is_sparse else (*shape[:-1], loss.target_width(shape[-1]))
+        allowed = {full, (*full, 1)} if loss.is_sparse else {full, full[:-1]} if full[-1] == 1 else {full}
+        if target.shape not in allowed:
+            raise InvalidArgumentError(f"expected targets of shape {full}, received {target.shape}")
+        return np.ascontiguousarray(target).reshape(full)
+
+    def _pass(
+        self,
+        data: Data,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        training: bool,
+        stateful: bool,
+        window: int | None,
+        listeners: list[calls.Callback],
+        progress: Progress | None,
+    ) -> calls.Logs:
+        """All batches once: the loss and the metrics."""
+        call = c.trainer_update if training else c.trainer_evaluate
+        total = seen = 0.0
+        parts = np.zeros(len(self._losses))
+        for output in self._metrics:
+            for _, metric in output:
+                metric.reset()
+        if stateful:
+            self.reset_states()
+        starts = range(0, len(rows), batch_size)
+        for number, start in enumerate(starts):
+            batch = data.take(rows[start : start + batch_size])
+            if window is not None and not stateful:
+                self.reset_states()
+            loss = 0.0
+            pieces = list(batch.windows(window, self._model)) if window is not None else [batch]
+            for piece in pieces:
+                if training and self._optimizer.schedule is not None:
+                    self.learning_rate = self._optimizer.schedule(self.updates)
+                value, each = self._call(call, piece, stateful or window is not None)
+                loss += value / len(pieces)
+                total += value * batch.rows / len(pieces)
+                parts += np.asarray(each) * batch.rows / len(pieces)
+                self._measure(piece)
+            seen += batch.rows
+            for listener in listeners:
+                listener.on_batch_end(number, loss)
+            if progress is not None:
+                progress.show(number + 1, len(starts), total / seen)
+        logs: calls.Logs = {"loss": total / seen}
+        if len(self._losses) > 1:
+            for tensor, loss_, part in zip(self._model.outputs, self._losses, parts):
+                if loss_ is not None:
+                    logs[f"{tensor.name}_loss"] = float(part) / seen
+        logs.update({name: metric.result() for output in self._metrics for name, metric in output})
+        return logs
+
+    def _measure(self, batch: Data) -> None:
+        """Gives the last call's outputs to the metrics."""
+        if not any(self._metrics):
+            return
+        _, rows, times = self._model._batch_of_inputs(batch.inputs if len(batch.inputs) > 1 else batch.inputs[0])
+        for index, found in enumerate(self._metrics):
+            target, loss = batch.targets[index], self._losses[index]
+            if not found or target is None or loss is None:
+                continue
+            shape = self._shape(index, rows, times)
+            output = np.empty(shape, np.float32)
+            c.trainer_output(self._handle, index, address(output), output.size)
+            y = self._target(index, loss, target, rows, times)
+            y = y[..., np.newaxis] if loss.is_sparse else y
+            weights = np.ones(shape[:-1])
+            if (given := batch.weights[index]) is not None:
+                weights *= given.reshape(given.shape + (1,) * (weights.ndim - given.ndim))
+            mask, has_mask = np.ones(shape[:2], np.uint8), ctypes.c_int()
+            if len(shape) > 2:
+                c.trainer_output_mask(self._handle, index, address(mask), mask.size, ctypes.byref(has_mask))
+                weights *= mask.reshape(mask.shape + (1,) * (weights.ndim - 2))
+            for _, metric in found:
+                metric.update(y.astype(np.float64), output.astype(np.float64), weights)
+
+
+class Data:
+    """Inputs, targets and sample weights of the same rows."""
+
+    def __init__(self, inputs: list[Array], targets: list[Array | None], weights: list[Array | None]) -> None:
+        self.inputs, self.targets, self.weights = inputs, targets, weights
+        self.rows = len(inputs[0])
+
+    def take(self, rows: Any) -> Data:
+        def taken(arrays: Iterable[Array | None]) -> list[Any]:
+            return [None if array is None else array[rows] for array in arrays]
+
+        return Data(taken(self.inputs), taken(self.targets), taken(self.weights))
+
+    def windows(self, length: int, model: Model) -> Iterator[Data]:
+        """The same rows, `length` steps at a time."""
+        times = {value.shape[1] for tensor, value in zip(model.inputs, self.inputs) if tensor.has_time}
+        if length < 1 or len(times) != 1 or not all(tensor.has_time for tensor in model.outputs):
+            raise InvalidArgumentError("expected a window of 1 step or more, and inputs and outputs that share a time axis")
+        for start in range(0, times.pop(), length):
+            cut = slice(start, start + length)
+            yield Data(
+                [value[:, cut] if tensor.has_time else value for tensor, value in zip(model.inputs, self.inputs)],
+                [None if value is None else value[:, cut] for value in self.targets],
+                [value[:, cut] if value is not None and value.ndim == 2 else value for value in self.weights],
+            )
+
+
+class Progress:
+    """A line that grows while an epoch runs, on a terminal; elsewhere only the epoch's last line."""
+
+    def __init__(self, title: str, verbose: bool) -> None:
+        self.title, self.verbose = title, verbose
+        self.live = verbose and sys.stdout.isatty()
+        self.begin = self.last = time.monotonic()
+
+    def show(self, done: int, all_: int, loss: float) -> None:
+        now = time.monotonic()
+        if not self.live or now - self.last < 0.1:
+            return
+        self.last = now
+        bar = "━" * (24 * done // all_)
+        left = (now - self.begin) / done * (all_ - done)
+        print(f"\r{self.title} {bar:<24} {done}/{all_}  {left:4.0f} s left  loss {loss:.4f}\033[K", end="", flush=True)
+
+    def end(self, logs: calls.Logs) -> None:
+        if self.verbose:
+            numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            print(f"{chr(13) * self.live}{self.title}  {time.monotonic() - self.begin:.1f} s  {numbers}{chr(27) + '[K' if self.live else ''}")
+
+
+def _per_output(values: Any, names: list[str], noun: str) -> list[Any]:
+    """One item for each output: given alone, as a list, or as a dict by name, where outputs may be left out."""
+    if isinstance(values, Mapping):
+        for name in values:
+            if name not in names:
+                raise NotFoundError(f"expected the {noun} of an output ({', '.join(names)}), received '{name}'")
+        return [values.get(name) for name in names]
+    if len(names) == 1:
+        alone = isinstance(values, (list, tuple)) and len(values) == 1 and not np.isscalar(values[0])
+        return [values[0] if alone and isinstance(values[0], (np.ndarray, losses.Loss)) else values]
+    if not isinstance(values, (list, tuple)) or len(values) != len(names):
+        raise InvalidArgumentError(f"expected a list or a dict of {noun}s for {len(names)} outputs: {', '.join(names)}")
+    return list(values)
+
+
+def _by_class(
+    class_weight: Mapping[int, float], loss: losses.Loss | None, target: Array | None, weight: Array | None
+) -> Array:
+    """Sample weights by class, as Keras makes them: of class numbers, of one-hot rows, of 0 and 1."""
+    if target is None or loss is None:
+        raise InvalidArgumentError("expected a loss and targets beside class_weight")
+    if loss.is_sparse or target.shape[-1] == 1 or target.ndim == 1:
+        labels = target.reshape(target.shape[:-1]) if target.ndim > 1 and target.shape[-1] == 1 else target
+        labels = np.round(labels).astype(int)
+    else:
+        labels = np.argmax(target, axis=-1)
+    by_class = np.ones(max(int(labels.max(initial=0)), *class_weight, 0) + 1, np.float32)
+    for label, value in class_weight.items():
+        by_class[label] = value
+    found = by_class[labels]
+    return found if weight is None else found * weight.reshape(weight.shape + (1,) * (found.ndim - weight.ndim))
+
+
+def _pointers(arrays: Sequence[Array | None]) -> Any:
+    """A C array of addresses, NULL where there is no array. The caller keeps the arrays alive."""
+    values = (ctypes.c_void_p * max(1, len(arrays)))(*(None if array is None else address(array) for array in arrays))
+    return ctypes.cast(values, c.FLOAT_ARRAYS)
