@@ -43,16 +43,29 @@ public final class Parameters {
         var isFrozen = [Bool](repeating: false, count: model.entries.count)
         for index in frozen { isFrozen[index] = true }
         for (index, entry) in model.entries.enumerated() {
-            // Weights are not where they are; everything else would be trained in another way than Keras does.
-            if !entry.layer.trainingOptions.obstacle.isEmpty, !isFrozen[index] {
-                throw entry.layer.failure(.unsupported, "cannot be trained: Cadenza does not have its \(entry.layer.trainingOptions.obstacle)")
-            }
+            if !isFrozen[index] { try refuseObstacles(entry.layer) }
         }
         var gradients: [AlignedBuffer?] = []
         for (index, weight) in model.weights.enumerated() {
             gradients.append(weight.isTrainable && !isFrozen[model.weightLayers[index]] ? try AlignedBuffer(count: weight.count) : nil)
         }
         return Parameters(model, gradients, isFrozen, small: try AlignedBuffer(count: 4 * smallCount))
+    }
+
+    /// Refuses by name what would be trained in another way than Keras does.
+    private static func refuseObstacles(_ layer: Layer) throws(Failure) {
+        var all = [layer.trainingOptions]
+        switch layer.form {
+        case .rnn(let rnn): all += rnn.cells.map { $0.trainingOptions }
+        case .bidirectional(let both):
+            try refuseObstacles(both.forward)
+            try refuseObstacles(both.backward)
+        case .timeDistributed(let wrapper): try refuseObstacles(wrapper.inner)
+        default: break
+        }
+        for options in all where !options.obstacle.isEmpty {
+            throw layer.failure(.unsupported, "cannot be trained: Cadenza does not have its \(options.obstacle)")
+        }
     }
 
     private let smallBuffer: AlignedBuffer

@@ -74,6 +74,7 @@ struct LayerFactory {
         let (layer, weights) = try plain(config, path: path, depth: depth)
         layer.isTrainable = try config.bool("trainable", default: true)
         layer.initializers = try config.initializers()
+        layer.trainingOptions = try config.trainingOptions()
         return KerasLayer(name: name, className: className, content: .layer(layer), weights: weights)
     }
 
