@@ -947,6 +947,18 @@ cadenza_status cadenza_trainer_checkpoint_file(const cadenza_trainer *trainer, c
 cadenza_status cadenza_trainer_restore(cadenza_trainer *trainer, const void *bytes, size_t size);
 cadenza_status cadenza_trainer_restore_file(cadenza_trainer *trainer, const char *path);
 
+/* ── Files for Keras ─────────────────────────────────────────────────────────────────────────────────── */
+
+typedef enum cadenza_keras_format {
+    CADENZA_KERAS = 0,              /* .keras: architecture and weights */
+    CADENZA_WEIGHTS_H5 = 1          /* .weights.h5: weights alone */
+} cadenza_keras_format;
+
+/* Writes the model as a file that Keras 3 loads; whole or not at all. Fails with CADENZA_UNSUPPORTED for a model that came
+ * from a file of Keras 2. The memory variant's sizes are as in cadenza_model_save_memory. */
+cadenza_status cadenza_model_export_file(const cadenza_model *model, int32_t format, const char *path);
+cadenza_status cadenza_model_export_memory(const cadenza_model *model, int32_t format, void *buffer, size_t capacity, size_t *size);
+
 #ifdef __cplusplus
 }
 #endif

@@ -421,3 +421,30 @@ public func cadenza_trainer_restore_file(_ trainer: OpaquePointer?, _ path: Unsa
         try trainer.restore(file.bytes)
     }
 }
+
+// MARK: Files for Keras
+
+private func kerasFile(_ model: OpaquePointer?, _ format: Int32) throws(Failure) -> [UInt8] {
+    let model: Model = try object(model, "model")
+    guard let format = KerasFormat(rawValue: format) else { throw Failure(.invalidArgument, "format is \(Int(format)), which is none") }
+    return try Files.kerasFile(model, format)
+}
+
+@c @implementation
+public func cadenza_model_export_file(_ model: OpaquePointer?, _ format: Int32, _ path: UnsafePointer<CChar>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let path = try given(path, "path"), file = try kerasFile(model, format)
+        try writeFile(path: path, size: file.count) { memory in file.withUnsafeBytes { memory.copyMemory(from: $0.baseAddress!, byteCount: file.count) } }
+    }
+}
+
+@c @implementation
+public func cadenza_model_export_memory(_ model: OpaquePointer?, _ format: Int32, _ buffer: UnsafeMutableRawPointer?,
+                                        _ capacity: Int, _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let file = try kerasFile(model, format)
+        try deliver(file.count, to: buffer, capacity: capacity, size) { memory in
+            file.withUnsafeBytes { memory.copyMemory(from: $0.baseAddress!, byteCount: file.count) }
+        }
+    }
+}

@@ -83,12 +83,11 @@ struct LossRun {
         vectorsPerStep = steps == 0 ? 1 : max(1, vectorsPerRow / steps)
         kernels = tape.parameters.kernels
         var head: ActivationHead?
-        if !loss.fromLogits, let own = tape.head(output) {
-            switch loss.kind {
-            case .binaryCrossentropy where !own.isSoftmax: head = own
-            case .categoricalCrossentropy where own.isSoftmax, .sparseCategoricalCrossentropy where own.isSoftmax: head = own
-            default: break
-            }
+        switch loss.kind {
+        case .binaryCrossentropy, .categoricalCrossentropy, .sparseCategoricalCrossentropy:
+            // Keras asks not whether the activation suits the loss.
+            if !loss.fromLogits { head = tape.head(output) }
+        default: break
         }
         self.head = head
     }

@@ -48,7 +48,7 @@ final class DenseTape: UnaryTape {
         let dSums = try binding.memory.floats(count)
         let matrix = try binding.parameters.matrix(layer.weights[0], first: 0, columns: layer.units)
         let head = layer.activation.isHead
-            ? ActivationHead(isSoftmax: layer.activation.elementwise == nil, logits: sums, gradient: try binding.memory.floats(count), count: count)
+            ? ActivationHead(logits: sums, gradient: try binding.memory.floats(count), count: count)
             : nil
         return DenseTape(layer, matrix, sums, dSums, head, binding)
     }
@@ -126,7 +126,7 @@ final class ActivationTape: UnaryTape {
         self.activation = activation
         scratch = try? binding.memory.floats(binding.rows, binding.inputs[0].count)
         let gradient = activation.isHead ? try? binding.memory.floats(binding.rows, binding.inputs[0].count) : nil
-        head = gradient.map { ActivationHead(isSoftmax: activation.elementwise == nil, logits: binding.inputs[0].data, gradient: $0,
+        head = gradient.map { ActivationHead(logits: binding.inputs[0].data, gradient: $0,
                                              count: binding.rows &* binding.inputs[0].count) }
         super.init(binding)
     }

@@ -329,7 +329,6 @@ public final class Tape {
 /// An activation whose output is one of the model's, and what went into it: cross-entropies are computed from there, as
 /// Keras does, for accuracy.
 final class ActivationHead {
-    let isSoftmax: Bool
     /// What went in: [rows][count].
     let logits: Floats
     /// Added to the gradient of what went in.
@@ -337,8 +336,7 @@ final class ActivationHead {
     private(set) var isUsed = false
     private let count: Int
 
-    init(isSoftmax: Bool, logits: Floats, gradient: Floats, count: Int) {
-        self.isSoftmax = isSoftmax
+    init(logits: Floats, gradient: Floats, count: Int) {
         self.logits = logits
         self.gradient = gradient
         self.count = count

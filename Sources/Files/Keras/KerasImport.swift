@@ -4,6 +4,9 @@ import Engine
 struct KerasImport {
     let model: Model
     private let source: KerasModel
+    let isKeras3: Bool
+    /// Where files of Keras 3 have the weights.
+    var weightTree: WeightGroup { source.weights }
 
     /// - Parameters:
     ///   - json: what model.to_json() gives, or a file's model_config or config.json.
@@ -11,6 +14,7 @@ struct KerasImport {
     init(_ json: JSON, version: Name?) throws(Failure) {
         let named = json["keras_version"]?.name ?? version
         let keras = KerasVersion(named, fallback: KerasImport.looksLikeKeras2(json) ? 2 : 3)
+        isKeras3 = keras.isKeras3
         let className = json["class_name"]?.name ?? ""
         guard className == "Sequential" || className == "Functional" || className == "Model" else {
             throw Failure(.unsupported, "the model is of class '\(className)'; Cadenza has Sequential and Functional models")

@@ -539,3 +539,6 @@ trainer_checkpoint = function("cadenza_trainer_checkpoint", STATUS, TRAINER, BYT
 trainer_checkpoint_file = function("cadenza_trainer_checkpoint_file", STATUS, TRAINER, TEXT)
 trainer_restore = function("cadenza_trainer_restore", STATUS, TRAINER, BYTES, SIZE)
 trainer_restore_file = function("cadenza_trainer_restore_file", STATUS, TRAINER, TEXT)
+
+model_export_file = function("cadenza_model_export_file", STATUS, MODEL, c_int32, TEXT)
+model_export_memory = function("cadenza_model_export_memory", STATUS, MODEL, c_int32, BYTES, SIZE, SIZES)

@@ -292,13 +292,19 @@ class Model:
     # ── Saving ──────────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: PathLike) -> None:
-        """Writes the model as one `.safetensors` file, whole or not at all; `cadenza.load` reads it.
+        """Writes the model to a file, whole or not at all; `cadenza.load` reads it.
 
-        Raises UnsupportedError for another suffix: Cadenza reads Keras's files and writes its own.
+        The suffix says which: `.safetensors` (Cadenza's own, which opens without copying), `.keras` or `.weights.h5`
+        (which Keras 3 loads). Raises UnsupportedError for another suffix, and for Keras's files where the model came from
+        one of Keras 2.
         """
-        if not os.fspath(path).endswith(".safetensors"):
-            raise UnsupportedError(f"expected a path ending in .safetensors to save to, received {os.fspath(path)!r}")
-        c.model_save_file(self._handle, c_text(path))
+        name = os.fspath(path)
+        if name.endswith(".keras") or name.endswith(".weights.h5"):
+            c.model_export_file(self._handle, int(name.endswith(".h5")), c_text(path))
+        elif name.endswith(".safetensors"):
+            c.model_save_file(self._handle, c_text(path))
+        else:
+            raise UnsupportedError(f"expected a path ending in .safetensors, .keras or .weights.h5, received {name!r}")
 
     def to_bytes(self) -> bytes:
         """What `save` writes, as bytes."""

@@ -70,3 +70,65 @@ def test_random_model(seed, record_property):
     model = cadenza.load(drawn.model)
     inputs = random_models.random_inputs(drawn.model, seed, BATCH, LENGTH)
     record_property("largest difference from TensorFlow's gradients", compare(drawn.model, model, inputs, seed, False))
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_training_statistics(seed, mask, record_property):
+    keras.backend.clear_session()
+    layers = keras.layers
+    axis_model = keras.Sequential([
+        keras.Input((LENGTH, 4)), *([layers.Masking()] if mask else []), layers.LSTM(5, return_sequences=True),
+        layers.BatchNormalization(scale=seed % 2 == 0), layers.Dense(3, activation="tanh"),
+        layers.BatchNormalization(trainable=seed < 3), layers.LayerNormalization()])
+    random_models.randomize(axis_model, np.random.default_rng(seed))
+    model = cadenza.load(axis_model)
+    inputs = random_models.random_inputs(axis_model, seed, BATCH, LENGTH)
+    record_property("largest difference, batch statistics", compare(axis_model, model, inputs, seed, True))
+
+
+def philox_uniform(seed: int, series: int, count: int) -> np.ndarray:
+    """Philox4x32-10's words as Cadenza draws them: uniform in [0, 1)."""
+    block = np.arange((count + 3) // 4, dtype=np.uint64)
+    low = np.uint64(0xFFFFFFFF)
+    c = [block & low, block >> np.uint64(32), np.full_like(block, series & 0xFFFFFFFF), np.full_like(block, series >> 32)]
+    k = [seed & 0xFFFFFFFF, seed >> 32]
+    for _ in range(10):
+        a, b = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(b >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]), b & low, (a >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]), a & low]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    words = np.stack(c, axis=1).reshape(-1)[:count]
+    return (words >> np.uint64(8)).astype(np.float64) * 2.0**-24
+
+
+CELLS = {
+    "lstm": ("LSTM", dict(dropout=0.3, recurrent_dropout=0.4), range(8)),
+    "lstm inputs": ("LSTM", dict(dropout=0.3), range(1)),
+    "lstm recurrent": ("LSTM", dict(recurrent_dropout=0.3), range(1, 5)),
+    "gru": ("GRU", dict(dropout=0.3, recurrent_dropout=0.4), range(6)),
+    "old gru": ("GRU", dict(dropout=0.3, recurrent_dropout=0.4, reset_after=False), range(6)),
+    "gru inputs": ("GRU", dict(dropout=0.3), range(1)),
+    "simple": ("SimpleRNN", dict(dropout=0.3, recurrent_dropout=0.4), range(2)),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_dropout_with_the_same_masks(name, monkeypatch, record_property):
+    """Keras is given the masks that Cadenza draws."""
+    kind, options, series = CELLS[name]
+    seed = 77
+    keras.backend.clear_session()
+    keras_model = keras.Sequential([keras.Input((5, 4)), getattr(keras.layers, kind)(6, return_sequences=True, **options)])
+    random_models.randomize(keras_model, np.random.default_rng(1))
+    model = cadenza.load(keras_model)
+    waiting = iter(series)
+
+    def dropout(inputs, rate, noise_shape=None, seed_=None, **_):
+        shape = tuple(inputs.shape)
+        kept = philox_uniform(seed, next(waiting), int(np.prod(shape))).reshape(shape) >= rate
+        return inputs * keras.ops.convert_to_tensor(kept / (1 - rate), "float32")
+
+    monkeypatch.setattr(keras.src.backend.random, "dropout", lambda inputs, rate, **given: dropout(inputs, rate))
+    inputs = random_models.random_inputs(keras_model, seed, BATCH, 5)
+    record_property("largest difference, dropout", compare(keras_model, model, inputs, seed, True))
+    assert next(waiting, None) is None
