@@ -774,6 +774,11 @@ void cadenza_tape_options_init(cadenza_tape_options *options);
 cadenza_status cadenza_tape_create(const cadenza_model *model, const cadenza_tape_options *options, cadenza_tape **tape);
 void cadenza_tape_release(cadenza_tape *tape);
 
+/* A tape of its own that has run nothing yet, and shares the weights' gradients: for loops of steps. One tape a step, states
+ * from one to the next; then backward from the last to the first, each with the gradients of its final states that the one
+ * behind it gave, all but the first call with accumulate 1. Tapes that share are used by one thread at a time. */
+cadenza_status cadenza_tape_fork(const cadenza_tape *tape, cadenza_tape **fork);
+
 /* Runs the model. times, inputs: as in cadenza_model_run_multi. states: NULL, or for each state (cadenza_model_state_info)
  * NULL, which is zeros or what the model gives, or [batch, units]. training: 0 computes as cadenza_model_run does; 1 drops
  * what Dropout and dropout options say, drawn from `seed`, and normalizes batches by their own statistics. */

@@ -44,6 +44,15 @@ func require(_ size: Int, _ expected: Int, _ argument: StaticString) throws(Fail
 }
 
 @c @implementation
+public func cadenza_tape_fork(_ tape: OpaquePointer?, _ fork: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let recorder: Recorder = try object(tape, "tape")
+        let fork = try given(fork, "fork")
+        fork.pointee = handle(Recorder(recorder.parameters, inputGradients: recorder.inputGradients))
+    }
+}
+
+@c @implementation
 public func cadenza_tape_release(_ tape: OpaquePointer?) { release(tape, Recorder.self) }
 
 @c @implementation

@@ -90,6 +90,8 @@ public final class Model {
     /// The kernels of its programs.
     public let kernels: UnsafePointer<cz_kernels>
     private var knownFingerprint: UInt64?
+    /// Changes whenever weights do.
+    public private(set) var version = 0
 
     init(values: [Value], nodes: [Node], entries: [Entry], inputs: [Port], outputs: [Port], states: [State],
          stateSize: Int, weights: [Weight], weightLayers: [Int], architecture: Text, idChecks: [IDCheck]) {
@@ -137,6 +139,7 @@ public final class Model {
     public func pack() throws(Failure) {
         for entry in entries { try entry.layer.pack() }
         knownFingerprint = nil
+        version &+= 1
     }
 
     /// Draws every weight anew by its initializer; the same seed gives the same weights.
@@ -155,6 +158,7 @@ public final class Model {
         try weights[index].assign(source)
         try entries[weightLayers[index]].layer.pack()
         knownFingerprint = nil
+        version &+= 1
     }
 
     /// How many weights are NaN or infinite.

@@ -34,6 +34,8 @@ public final class Parameters {
     private let frozen: [Bool]
     private var matrices: [Matrix] = []
     private let memory = Memory()
+    /// The model's when the matrices were packed.
+    private var version = -1
     private let scratch = Scratch()
     /// For the derivatives of activations.
     let small: Floats
@@ -105,6 +107,8 @@ public final class Parameters {
 
     /// Takes in changed weights.
     public func refresh() {
+        guard version != model.version else { return }
+        version = model.version
         for matrix in matrices { matrix.refresh() }
     }
 

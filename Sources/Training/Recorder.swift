@@ -3,7 +3,7 @@ import Engine
 /// A tape for any shapes: made anew where batch or lengths change.
 public final class Recorder {
     public let parameters: Parameters
-    private let inputGradients: Bool
+    public let inputGradients: Bool
     private var tape: Tape?
     /// Whether the last run has not been followed by a failed one of other shapes.
     public private(set) var hasGradients = false

@@ -27,6 +27,7 @@ from .ragged import Ragged
 from .stream import State, Stream
 from .trainer import History, Trainer
 from .training import Gradients, Tape, check_gradients
+from .unrolled import Influence, NestedRun, Unrolled, Value, influence, nested, self_feeding
 
 __all__ = [
     "CadenzaError",
@@ -36,6 +37,7 @@ __all__ = [
     "Gradients",
     "History",
     "Hypothesis",
+    "Influence",
     "InvalidArgumentError",
     "InvalidFileError",
     "Item",
@@ -45,6 +47,7 @@ __all__ = [
     "MissingFileError",
     "Model",
     "Nested",
+    "NestedRun",
     "NotFoundError",
     "OperatingSystemError",
     "OutOfMemoryError",
@@ -57,7 +60,9 @@ __all__ = [
     "Tape",
     "Tensor",
     "Trainer",
+    "Unrolled",
     "UnsupportedError",
+    "Value",
     "Weights",
     "__version__",
     "beam_search",
@@ -65,11 +70,14 @@ __all__ = [
     "callbacks",
     "check_gradients",
     "from_json",
+    "influence",
     "kernels",
     "load",
     "losses",
     "metrics",
+    "nested",
     "optimizers",
     "sample",
+    "self_feeding",
     "stop",
 ]

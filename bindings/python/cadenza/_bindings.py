@@ -504,6 +504,7 @@ TAPE, TAPE_OUT = TapeHandle, POINTER(TapeHandle)
 tape_options_init = function("cadenza_tape_options_init", None, POINTER(TapeOptions))
 tape_create = function("cadenza_tape_create", STATUS, MODEL, POINTER(TapeOptions), TAPE_OUT)
 tape_release = TapeHandle.release = function("cadenza_tape_release", None, TAPE)
+tape_fork = function("cadenza_tape_fork", STATUS, TAPE, TAPE_OUT)
 tape_forward = function(
     "cadenza_tape_forward", STATUS, TAPE, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int, c_uint64
 )

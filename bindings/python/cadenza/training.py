@@ -107,28 +107,43 @@ class Tape:
         names = [tensor.name for tensor in self._model.outputs]
         single = len(names) == 1 and not isinstance(gradients, (Mapping, list, tuple))
         listed = [gradients] if single else in_order(gradients, names, "output gradient")
-        batch = self._inputs[0][0] if self._inputs else 0
         given = [None if value is None else floats(value) for value in listed]
         for index, value in enumerate(given):
             if value is not None:
                 require_shape(value, self._shape(index), f"a gradient of output '{names[index]}'")
-        finals = self._state_arrays(states or {}, batch, "state gradient")
+        self._run_backward(given, states or {}, accumulate)
+        return Gradients(self._weight_gradients(), *self._input_and_state_gradients())
+
+    def fork(self) -> Tape:
+        """A tape that has run nothing yet and shares the weights' gradients, for loops of steps: see `Unrolled`."""
+        other = Tape.__new__(Tape)
+        other._model, other._trained, other._input_gradients = self._model, self._trained, self._input_gradients
+        other._inputs, other._handle = [], c.TapeHandle()
+        c.tape_fork(self._handle, ctypes.byref(other._handle))
+        return other
+
+    def _run_backward(self, given: Sequence[Array | None], states: Mapping[str, Any], accumulate: bool) -> None:
+        finals = self._state_arrays(states, self._inputs[0][0] if self._inputs else 0, "state gradient")
         c.tape_backward(self._handle, _addresses_or_null(given), _addresses_or_null(finals), int(accumulate))
+
+    def _weight_gradients(self) -> dict[str, Array]:
         infos = self._model._weight_infos
-        weights = {
+        return {
             infos[index].name.decode(): self._filled(
                 c.tape_weight_gradient, index, tuple(infos[index].dims[: infos[index].rank])
             )
             for index in self._trained
         }
-        inputs, initial = [], {}
-        if self._input_gradients:
-            inputs = [self._filled(c.tape_input_gradient, i, shape) for i, shape in enumerate(self._inputs)]
-            initial = {
-                state.key: self._filled(c.tape_state_gradient, i, (batch, state.units))
-                for i, state in enumerate(self._model.states)
-            }
-        return Gradients(weights, inputs, initial)
+
+    def _input_and_state_gradients(self) -> tuple[list[Array], dict[str, Array]]:
+        if not self._input_gradients:
+            return [], {}
+        inputs = [self._filled(c.tape_input_gradient, i, shape) for i, shape in enumerate(self._inputs)]
+        states = {
+            state.key: self._filled(c.tape_state_gradient, i, (self._inputs[0][0], state.units))
+            for i, state in enumerate(self._model.states)
+        }
+        return inputs, states
 
     @property
     def states(self) -> dict[str, Array]:

@@ -1,0 +1,311 @@
+"""The trainer: what it promises, and the epochs around it."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import RAIN, RAIN_LAYERS, assert_same_bits, samples
+
+import cadenza
+from cadenza import callbacks, losses, metrics, optimizers
+
+
+def rain_data() -> tuple[np.ndarray, np.ndarray]:
+    table = np.genfromtxt(RAIN / "seattle_weather.csv", delimiter=",", skip_header=1, usecols=(1, 2, 3))
+    x = (table / 10).astype(np.float32)
+    return np.stack([x[i : i + 7] for i in range(len(x) - 7)]), (table[7:, 0] > 0).astype(np.float32)
+
+
+def fresh(seed: int = 1) -> cadenza.Model:
+    return cadenza.build(7, 3, RAIN_LAYERS, seed=seed)
+
+
+def trainer(**options) -> cadenza.Trainer:
+    return cadenza.Trainer(fresh(), "binary_crossentropy", **{"optimizer": optimizers.Adam(0.005), "seed": 4, **options})
+
+
+def assert_same_weights(a: cadenza.Model, b: cadenza.Model) -> None:
+    for ours, theirs in zip(a.get_weights(), b.get_weights()):
+        assert_same_bits(ours, theirs)
+
+
+def test_fit_learns_the_rain(capsys):
+    x, y = rain_data()
+    ours = trainer(metrics=["accuracy", "auc", "precision", "recall", "f1"])
+    history = ours.fit(x, y, epochs=6, batch_size=64, validation_split=0.25)
+    assert history.history["loss"][-1] < 0.95 * history.history["loss"][0]
+    assert history.history["val_accuracy"][-1] > 0.65
+    assert history.epoch == list(range(6))
+    assert capsys.readouterr().out.count("val_loss") == 6
+    tested = ours.evaluate(x[-300:], y[-300:])
+    answers = ours.predict(x[-300:])[:, 0]
+    assert tested["accuracy"] == pytest.approx(np.mean((answers > 0.5) == (y[-300:] > 0.5)))
+    assert_same_bits(answers, ours.model.predict(x[-300:])[:, 0])
+
+
+def test_same_seed_same_bits():
+    x, y = rain_data()
+    first, second = trainer(), trainer()
+    for ours in (first, second):
+        ours.fit(x[:200], y[:200], epochs=2, seed=3, verbose=False)
+    assert_same_weights(first.model, second.model)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [optimizers.Adam(amsgrad=True), optimizers.Nadam(), optimizers.SGD(momentum=0.9), "rmsprop",
+     optimizers.Adam(gradient_accumulation_steps=3, use_ema=True)],
+    ids=repr,
+)  # fmt: skip
+def test_resumed_training_ends_with_the_same_bits(rule, tmp_path):
+    x, y = rain_data()
+    never_stopped, stopped, resumed = trainer(optimizer=rule), trainer(optimizer=rule), trainer(optimizer=rule)
+    resumed.model.set_weights([weight * 2 for weight in resumed.model.get_weights()])
+    batches = [(x[i : i + 16], y[i : i + 16]) for i in range(0, 160, 16)]
+    for batch in batches:
+        never_stopped.update(*batch, carry_state=False)
+    for batch in batches[:4]:
+        stopped.update(*batch)
+    stopped.save_checkpoint(tmp_path / "training.checkpoint")
+    resumed.load_checkpoint(tmp_path / "training.checkpoint")
+    for batch in batches[4:]:
+        resumed.update(*batch)
+    assert_same_weights(never_stopped.model, resumed.model)
+    assert resumed.updates == never_stopped.updates == 10
+
+
+def test_checkpoint_of_another_and_damaged():
+    ours = trainer()
+    checkpoint = ours.checkpoint()
+    before = ours.model.get_weights()
+    other = cadenza.Trainer(cadenza.build(7, 3, [("LSTM", {"units": 2}), ("Dense", {"units": 1})]), "mse")
+    for wrong, error in [
+        (other.checkpoint(), cadenza.MismatchError),
+        (trainer(optimizer="sgd").checkpoint(), cadenza.MismatchError),
+        (checkpoint[:-9] + b"x" + checkpoint[-8:], cadenza.InvalidFileError),
+        (checkpoint[:50], cadenza.InvalidFileError),
+        (b"", cadenza.InvalidFileError),
+    ]:
+        with pytest.raises(error):
+            ours.restore(wrong)
+    for ours_, expected in zip(ours.model.get_weights(), before):
+        assert_same_bits(ours_, expected)
+
+
+def test_what_is_no_number_changes_nothing():
+    x, y = rain_data()
+    ours = trainer()
+    ours.update(x[:8], y[:8])
+    before, state = ours.model.get_weights(), ours.checkpoint()
+    wrong = x[:8].copy()
+    wrong[3, 2, 1] = np.nan
+    with pytest.raises(cadenza.InvalidArgumentError, match="the loss is NaN; the weights are as before"):
+        ours.update(wrong, y[:8])
+    for value, expected in zip(ours.model.get_weights(), before):
+        assert_same_bits(value, expected)
+    assert ours.checkpoint() == state
+    classes = cadenza.Trainer(cadenza.build(None, 3, [("Dense", {"units": 4})]), losses.SparseCategoricalCrossentropy(True))
+    for label in (4, -1, np.nan):
+        with pytest.raises(cadenza.InvalidArgumentError, match="no class"):
+            classes.update(samples(1, 2, 3), np.array([[0, label]]))
+
+
+def test_wrong_shapes_and_names():
+    x, y = rain_data()
+    ours = trainer()
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected targets of shape"):
+        ours.update(x[:8], np.zeros((8, 2)))
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected 8 rows of targets"):
+        ours.update(x[:8], y[:7])
+    with pytest.raises(cadenza.InvalidArgumentError, match="sample weights"):
+        ours.update(x[:8], y[:8], sample_weight=np.ones((8, 3)))
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected a loss out of"):
+        cadenza.Trainer(fresh(), "nothing")
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected an optimizer out of"):
+        cadenza.Trainer(fresh(), "mse", "nothing")
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected options of SGD"):
+        optimizers.SGD(beta_1=0.9)
+    with pytest.raises(cadenza.InvalidArgumentError, match="accumulation"):
+        cadenza.Trainer(fresh(), "mse", optimizers.SGD(gradient_accumulation_steps=0))
+
+
+def test_weights_set_between_updates_count():
+    x, y = rain_data()
+    ours, other = trainer(seed=0), trainer(seed=0)
+    ours.update(x[:8], y[:8])
+    weights = [weight * 0.5 for weight in ours.model.get_weights()]
+    ours.model.set_weights(weights)
+    other.model.set_weights(weights)
+    assert ours.test(x[:8], y[:8]) == other.test(x[:8], y[:8])
+    ours.update(x[:8], y[:8])
+    assert ours.test(x[:8], y[:8]) != other.test(x[:8], y[:8])
+
+
+def test_sample_and_class_weights():
+    x, y = rain_data()
+    ours = cadenza.Trainer(fresh(), "binary_crossentropy")
+    one = [ours.test(x[i : i + 1], y[i : i + 1]) for i in range(6)]
+    weights = np.array([0.5, 2, 0, 1, 3, 0.1])
+    assert ours.test(x[:6], y[:6], sample_weight=weights) == pytest.approx(np.mean(np.array(one) * weights), rel=1e-5)
+    by_class = np.where(y[:6] > 0.5, 3.0, 0.5)
+    data = ours._data(x[:6], y[:6], None, {0: 0.5, 1: 3.0})
+    assert np.allclose(data.weights[0].reshape(-1), by_class)
+
+
+def test_frozen_layers_stay():
+    x, y = rain_data()
+    model = fresh()
+    name = model.layers[1].name
+    before = {key: model.weights[key] for key in model.weights}
+    cadenza.Trainer(model, "binary_crossentropy", frozen=[name]).update(x[:8], y[:8])
+    for key, value in before.items():
+        assert np.array_equal(model.weights[key], value) == key.startswith(f"{name}/")
+
+
+def test_truncated_windows_and_stateful():
+    model = cadenza.build(None, 1, [("LSTM", {"units": 8, "return_sequences": True}), ("Dense", {"units": 1})], seed=2)
+    wave = np.sin(np.arange(121) * 0.3, dtype=np.float32)
+    x, y = wave[np.newaxis, :-1, np.newaxis], wave[np.newaxis, 1:, np.newaxis]
+    ours = cadenza.Trainer(model, "mse", optimizers.Adam(0.02))
+    history = ours.fit(x, y, epochs=15, window=20, verbose=False)
+    assert ours.updates == 15 * 6
+    assert history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+    pieces = x.reshape(6, 20, 1), y.reshape(6, 20, 1)
+    ours.fit(*pieces, epochs=2, batch_size=1, stateful=True, verbose=False)
+    with pytest.raises(cadenza.MismatchError, match="the carried states have 1 rows"):
+        ours.update(np.repeat(x, 2, axis=0), np.repeat(y, 2, axis=0), carry_state=True)
+
+
+def test_learning_on_a_live_stream():
+    model = cadenza.build(None, 1, [("GRU", {"units": 6}), ("Dense", {"units": 1})], seed=3)
+    ours, stream = cadenza.Trainer(model, "mse", optimizers.SGD(0.05)), model.stream()
+    wave = np.sin(np.arange(400) * 0.4)
+    errors = []
+    for now, later in zip(wave[:-1], wave[1:]):
+        state = stream.get_state()
+        errors.append((stream.step([now])[0] - later) ** 2)
+        ours.update([[[now]]], [[later]], states=state)
+    assert np.mean(errors[-50:]) < 0.3 * np.mean(errors[:50])
+
+
+def test_several_outputs(branching):
+    model = cadenza.load(branching.to_bytes())
+    ours = cadenza.Trainer(model, {"gru": "mse", "head": losses.Huber(weight=0.5)}, metrics={"head": ["mae"]})
+    x = [samples(6, 5, 3), samples(6, 5, 2, seed=1)]
+    y = {"gru": samples(6, 5, seed=2), "head": samples(6, 4, seed=3)}
+    history = ours.fit(x, y, epochs=20, batch_size=3, verbose=False)
+    assert set(history.history) == {"loss", "gru_loss", "head_loss", "head_mae"}
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_callbacks(tmp_path):
+    x, y = rain_data()
+    x, y = x[:128], y[:128]
+    ours = trainer(metrics=["accuracy"])
+    seen = []
+    history = ours.fit(
+        x, y, epochs=50, verbose=False, validation_data=(x, 1 - y),
+        callbacks=[
+            callbacks.EarlyStopping(patience=2, restore_best_weights=True),
+            callbacks.ReduceLROnPlateau(patience=1, factor=0.5, min_delta=0),
+            callbacks.CSVLogger(tmp_path / "log.csv"),
+            callbacks.ModelCheckpoint(tmp_path / "{epoch}.safetensors"),
+            callbacks.ModelCheckpoint(tmp_path / "last.checkpoint"),
+            lambda epoch, logs: seen.append((epoch, logs["loss"])),
+        ],
+    )  # fmt: skip
+    assert len(history.epoch) < 50 and ours.stop_training
+    assert ours.learning_rate < 0.005
+    assert seen == list(zip(history.epoch, history.history["loss"]))
+    with open(tmp_path / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_loss"]) for row in rows] == pytest.approx(history.history["val_loss"])
+    best = int(np.argmin(history.history["val_loss"]))
+    assert_same_weights(cadenza.load(tmp_path / f"{best + 1}.safetensors"), ours.model)
+    assert (tmp_path / "last.checkpoint").exists()
+
+
+def test_learning_rates():
+    x, y = rain_data()
+    ours = trainer(optimizer=optimizers.SGD(optimizers.ExponentialDecay(0.1, 1, 0.5)))
+    for expected in (0.1, 0.05, 0.025):
+        ours.update(x[:4], y[:4])
+        assert ours.learning_rate == pytest.approx(expected)
+    ours = trainer()
+    rates = []
+    schedule = callbacks.LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1))
+    ours.fit(x[:32], y[:32], epochs=3, verbose=False, callbacks=[schedule, lambda *_: rates.append(ours.learning_rate)])
+    assert rates == pytest.approx([0.1, 0.05, 0.1 / 3])
+
+
+def test_metrics():
+    y, p = np.array([[0.0], [1], [1], [0]]), np.array([[0.2], [0.7], [0.4], [0.9]])
+    expected = {"binary_accuracy": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5, "auc": 0.5, "mae": 0.5, "mse": 0.375}
+    for name, value in expected.items():
+        metric = metrics.get(name, width=1, is_sparse=False)
+        metric.update(y, p, np.ones(4))
+        assert metric.result() == pytest.approx(value, abs=0.2 if name == "mae" else 0.13), name
+    label, shares = np.array([[2.0], [0]]), np.array([[0.1, 0.2, 0.7], [0.2, 0.5, 0.3]])
+    for name, value in {"sparse_categorical_accuracy": 0.5, "perplexity": np.exp(-np.log([0.7, 0.2]).mean())}.items():
+        metric = metrics.get(name, width=3, is_sparse=True)
+        metric.update(label, shares, np.ones(2))
+        assert metric.result() == pytest.approx(value)
+    top = metrics.TopKCategoricalAccuracy(2)
+    top.update(label, shares, np.ones(2))
+    assert top.result() == 0.5
+
+
+@pytest.mark.parametrize("loss", [losses.GaussianNLL(), losses.GaussianNLL(0.7), losses.MixtureNLL(2)], ids=repr)
+def test_likelihoods_by_formula_and_finite_differences(loss):
+    width = 10 if isinstance(loss, losses.MixtureNLL) else 4
+    model = cadenza.build(None, 3, [("GRU", {"units": 5, "return_sequences": True}), ("Dense", {"units": width})], seed=1)
+    ours = cadenza.Trainer(model, loss)
+    target = loss.target_width(width)
+    x, y = samples(2, 4, 3), samples(2, 4, target, seed=1)
+
+    def normal(mean, log_variance):
+        return -0.5 * np.sum(np.log(2 * np.pi) + log_variance + (y - mean) ** 2 / np.exp(log_variance), axis=-1)
+
+    p = model.predict(x).astype(float)
+    if isinstance(loss, losses.MixtureNLL):
+        shares = np.exp(p[..., :2]) / np.exp(p[..., :2]).sum(axis=-1, keepdims=True)
+        parts = [shares[..., k] * np.exp(normal(p[..., 2 + 2 * k : 4 + 2 * k], p[..., 6 + 2 * k : 8 + 2 * k])) for k in range(2)]
+        expected = -np.log(sum(parts)).mean()
+    elif loss.options["sigma"] < 0:
+        expected = -normal(p[..., :2], p[..., 2:]).mean()
+    else:
+        expected = -normal(p, np.full_like(p, 2 * np.log(0.7))).mean()
+    assert ours.test(x, y) == pytest.approx(expected, rel=1e-5)
+    _, gradients = ours.gradients(x, y)
+    for name, gradient in gradients.items():
+        value = model.weights[name]
+        direction = gradient / np.linalg.norm(gradient)
+        around = []
+        for offset in (-1, 1):
+            model.weights[name] = value + offset * 1e-2 * direction
+            around.append(ours.test(x, y))
+        model.weights[name] = value
+        assert (around[1] - around[0]) / 2e-2 == pytest.approx(np.linalg.norm(gradient), rel=0.02), name
+
+
+def test_saved_for_keras_and_back(tmp_path, rain, bidirectional):
+    for model in (rain, bidirectional):
+        model.save(tmp_path / "model.keras")
+        model.save(tmp_path / "model.weights.h5")
+        assert cadenza.load(tmp_path / "model.keras").fingerprint == model.fingerprint
+        assert cadenza.load(tmp_path / "model.weights.h5", model.to_json()).fingerprint == model.fingerprint
+    old = cadenza.load(RAIN / "rain.h5")
+    with pytest.raises(cadenza.UnsupportedError, match="Keras 2"):
+        old.save(tmp_path / "model.keras")
+
+
+def test_history_plots():
+    pytest.importorskip("matplotlib")
+    import matplotlib
+
+    matplotlib.use("agg")
+    x, y = rain_data()
+    axes = trainer().fit(x[:32], y[:32], epochs=2, verbose=False).plot()
+    assert [line.get_label() for line in axes.lines] == ["loss"]

@@ -1,0 +1,156 @@
+"""Gradients through loops: TensorFlow's numbers for the nested generator, finite differences, who depends on whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, randomized, samples
+
+import cadenza
+
+GOLDEN = np.load(REPOSITORY / "Tests" / "golden" / "nested" / "nested_simple_rnn.npz")
+
+
+def golden_models() -> tuple[cadenza.Model, cadenza.Model]:
+    rnn = ("SimpleRNN", {"units": 4})
+    a = cadenza.build(None, 4, [("SimpleRNN", {"units": 4, "return_sequences": True})])
+    b = cadenza.build(None, 4, [rnn])
+    for model, name in ((a, "a"), (b, "b")):
+        model.set_weights([GOLDEN[f"{name}_{part}"] for part in ("kernel", "recurrent_kernel", "bias")])
+    return a, b
+
+
+@pytest.mark.parametrize("case", ["source", "reset", "zero", "ones", "allzero_first"])
+def test_nested_gradients_are_tensorflows(case, record_property):
+    a, b = golden_models()
+    carry = bool(GOLDEN[f"{case}/carry"])
+    run = cadenza.nested(
+        cadenza.Unrolled(a, b), a, b, GOLDEN["x"], GOLDEN[f"{case}/steps"], policy="carry" if carry else "reset"
+    )
+    padded = run.padded().transpose(1, 2, 0, 3)
+    assert np.abs(padded - GOLDEN[f"{case}/out"]).max() <= 1e-5
+    weights = GOLDEN["loss_weights"][:, : padded.shape[1]]
+    gradients = run.backward(weights.transpose(2, 0, 1, 3))
+    worst = np.abs(np.stack([value.gradient for value in run.x], axis=1) - GOLDEN[f"{case}/grad_x"]).max()
+    for model, name in ((a, "a"), (b, "b")):
+        for part, found in zip(("kernel", "recurrent_kernel", "bias"), gradients[model].values(), strict=True):
+            expected = GOLDEN[f"{case}/grad_{name}_{part}"]
+            worst = max(worst, np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+    assert worst <= 1e-5
+    record_property("largest difference from TensorFlow's nested gradients", float(worst))
+
+
+@pytest.mark.parametrize("case", ["source", "reset"])
+def test_influence_is_tensorflows(case):
+    a, b = golden_models()
+    policy = "carry" if case == "source" else "reset"
+    run = cadenza.nested(cadenza.Unrolled(a, b), a, b, GOLDEN["x"], [3, 4, 2], policy=policy)
+    found = cadenza.influence(run)
+    expected = GOLDEN[f"{case}/influence_ir"]
+    there = ~np.isnan(found.by_ir)
+    assert np.abs(found.by_ir - expected)[there].max() <= 1e-5
+    assert (found.by_output[2, 0, 0, 1] > 1e-4) == (case == "source")  # Out[0][1] reaches Out[2][0], or does not
+    assert found.by_output[0, 0, 2, 0] == 0  # nothing reaches back in time
+    assert found.by_x[2, 0, 0] > 0  # through the first model's state, whatever the second one's
+
+
+def numeric(loss, model: cadenza.Model, name: str, gradient: np.ndarray, step: float = 1e-2) -> tuple[float, float]:
+    """The loss's slope along the gradient, by differences and as the gradient says."""
+    value = model.weights[name]
+    direction = gradient / max(np.linalg.norm(gradient), 1e-12)
+    around = []
+    for offset in (-2, -1, 1, 2):
+        model.weights[name] = value + offset * step * direction
+        around.append(loss())
+    model.weights[name] = value
+    return (around[0] - 8 * around[1] + 8 * around[2] - around[3]) / (12 * step), float(np.linalg.norm(gradient))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_self_feeding_by_finite_differences(share):
+    model = randomized(cadenza.build(None, 2, [("GRU", {"units": 5}), ("Dense", {"units": 2, "activation": "tanh"})]), 1)
+    primer, targets = samples(3, 4, 2), samples(3, 6, 2, seed=1)
+    unrolled = cadenza.Unrolled(model)
+
+    def forward():
+        unrolled.reset()
+        return cadenza.self_feeding(unrolled, model, primer, 6, targets, teacher_forcing=share, seed=2)
+
+    outputs = forward()
+    error = [2 * (output.array - targets[:, t]) for t, output in enumerate(outputs)]
+    gradients = unrolled.backward(zip(outputs, error))[model]
+
+    def loss():
+        return sum(float(np.sum((value.array.astype(float) - targets[:, t]) ** 2)) for t, value in enumerate(forward()))
+
+    for name, gradient in gradients.items():
+        slope, norm = numeric(loss, model, name, gradient)
+        assert slope == pytest.approx(norm, rel=5e-3), name
+    generator = cadenza.SelfFeeding(model, batch=3)
+    generator.prime(primer)
+    if share == 0:
+        values = generator.run(6).values
+        assert np.abs(values - np.stack([value.array for value in outputs], axis=1)).max() <= 1e-5
+
+
+def test_teacher_forcing_is_the_whole_sequence():
+    """With the targets fed, the unrolled gradient is that of one run over the sequence."""
+    model = randomized(cadenza.build(None, 2, [("LSTM", {"units": 4, "return_sequences": True}), ("Dense", {"units": 2})]), 3)
+    x, factor = samples(2, 7, 2), samples(2, 6, 2, seed=5)
+    unrolled = cadenza.Unrolled(model)
+    outputs = cadenza.self_feeding(unrolled, model, x[:, :2], 6, x[:, 2:], teacher_forcing=1.0)
+    gradients = unrolled.backward((value, factor[:, t]) for t, value in enumerate(outputs))[model]
+    tape = cadenza.Tape(model)
+    output = tape.forward(x)
+    whole = np.zeros_like(output)
+    whole[:, 1:] = factor
+    for name, expected in tape.backward(whole).weights.items():
+        assert np.abs(gradients[name] - expected).max() <= 1e-5 * max(1, np.abs(expected).max()), name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(feedback=True), dict(upward=True), dict(policy="reset", feedback=True), dict(policy="given"), dict(policy="given", head=True)],
+    ids=str,
+)
+def test_nested_by_finite_differences(options):
+    options = dict(options)
+    feedback, upward, head = options.get("feedback", False), options.get("upward", False), options.pop("head", False)
+    units = 6 if options.get("policy") == "given" and not head else 5
+    a = randomized(cadenza.build(None, 3 + 2 * upward, [("GRU", {"units": units, "return_sequences": True})]), 1)
+    b = randomized(cadenza.build(None, units + 2 * feedback, [("LSTM", {"units": 3}), ("Dense", {"units": 2})]), 2)
+    models = [a, b]
+    if head:
+        options["initial_state"] = randomized(cadenza.build(None, units, [("Dense", {"units": 6, "activation": "tanh"})]), 3)
+        models.append(options["initial_state"])
+    x, counts = samples(2, 3, 3), np.array([[2, 0, 3], [1, 2, 1]])
+    unrolled = cadenza.Unrolled(*models)
+
+    def forward():
+        unrolled.reset()
+        return cadenza.nested(unrolled, a, b, x, counts, **options)
+
+    run = forward()
+    factor = samples(*run.padded().shape, seed=4)
+    for row, i in np.ndindex(counts.shape):
+        assert np.all(run.padded()[row, i, counts[row, i] :] == 0)
+    gradients = run.backward(factor)
+    for model in models:
+        for name, gradient in gradients[model].items():
+            slope, norm = numeric(lambda: float(np.sum(forward().padded().astype(float) * factor)), model, name, gradient)
+            assert slope == pytest.approx(norm, rel=1e-2, abs=1e-3), name
+
+
+def test_choices_stop_the_gradient():
+    model = randomized(cadenza.build(None, 3, [("GRU", {"units": 3, "activation": "tanh"})]), 1)
+    for straight in (False, True):
+        unrolled = cadenza.Unrolled(model)
+        first, states = unrolled.step(model, samples(2, 3))
+        chosen = np.eye(3)[first.array.argmax(axis=1)]
+        output, _ = unrolled.step(model, unrolled.choice(first, chosen, straight_through=straight))
+        unrolled.backward([(output, np.ones_like(output.array))])
+        assert first.gradient.any() == straight
+    with pytest.raises(cadenza.InvalidArgumentError, match="that Unrolled was made for"):
+        unrolled.step(cadenza.build(None, 3, [("GRU", {"units": 2})]), samples(2, 3))
