@@ -334,7 +334,7 @@ typedef struct cadenza_state_info {
 size_t cadenza_model_state_count(const cadenza_model *model);
 cadenza_status cadenza_model_state_info(const cadenza_model *model, size_t index, cadenza_state_info *info);
 
-/* Copies a state out, or in: [batch, units]. */
+/* Copies a state out, or in: [batch, units]. Where a masked step comes next, its answer is the h that was copied in. */
 cadenza_status cadenza_stream_state_get(const cadenza_stream *stream, size_t index, float *values);
 cadenza_status cadenza_stream_state_set(cadenza_stream *stream, size_t index, const float *values);
 

@@ -184,8 +184,11 @@ public final class ModelBuilder {
             let use = (uses[node.layer.name] ?? 0) + 1
             uses[node.layer.name] = use
             let name = use == 1 ? node.layer.name : node.layer.name + Name("@\(use)")
-            for slot in slots {
-                states.append(Model.State(layer: name, slot: slot, offset: offset, cLayer: CText(name), cName: CText(slot.name)))
+            let answer = slots.lastIndex { $0.name == "h" || $0.name.hasSuffix("/h") }
+            let previous = slots[slots.count - 1].isHidden ? offset + slots.dropLast().reduce(0) { $0 + padded($1.units) } : nil
+            for (index, slot) in slots.enumerated() {
+                states.append(Model.State(layer: name, slot: slot, offset: offset, previousOutput: index == answer ? previous : nil,
+                                          cLayer: CText(name), cName: CText(slot.name)))
                 offset += padded(slot.units)
             }
         }

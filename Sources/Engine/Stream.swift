@@ -150,10 +150,15 @@ public final class Stream {
         for row in 0..<batch { (values + row * state.slot.units).copy(from: place(state, row), count: state.slot.units) }
     }
 
-    /// Copies a shown state in. The model's own initial states no longer hold.
+    /// Copies a shown state in. The model's own initial states no longer hold, and a masked step that comes next answers
+    /// with what was copied in.
     public func setState(_ state: Model.State, _ values: UnsafePointer<Float>) {
         for row in 0..<batch {
-            place(state, row).copy(from: values + row * state.slot.units, count: state.slot.units)
+            let source = values + row * state.slot.units
+            place(state, row).copy(from: source, count: state.slot.units)
+            if let previous = state.previousOutput {
+                (current + (row * stateSize + previous)).copy(from: source, count: state.slot.units)
+            }
             fresh[row] = 0
         }
     }

@@ -64,7 +64,12 @@ def random_inputs(model, seed, batch, length):
 
 
 def answers(model, inputs):
-    outputs = model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+    given = inputs if len(inputs) > 1 else inputs[0]
+    if keras.backend.backend() == "tensorflow":
+        # Not as a traced program: under a mask, Keras's TensorFlow loop fails at other lengths than the first (3.15).
+        outputs = model(given, training=False)
+    else:
+        outputs = model.predict_on_batch(given)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [np.asarray(output) for output in outputs]
 
@@ -194,8 +199,9 @@ class Draw:
             self.streams = False
             return [layers.Flatten()] + head
         if self.chance(0.08):
-            self.streams = False
-            return [self.recurrent(), layers.RepeatVector(4), self.recurrent(return_sequences=True)] + head
+            # At each step the decoder begins anew, with the encoder's answer so far, and may go backwards at will.
+            decoder = self.recurrent(backwards=self.chance(0.2), return_sequences=True)
+            return [self.recurrent(), layers.RepeatVector(4), decoder] + head
         if self.chance(0.08):
             return [self.bidirectional(return_sequences=False)] + head
         return [self.recurrent(return_sequences=self.chance(0.5))] + self.one_of([[], head])
