@@ -69,8 +69,6 @@ def main():
         address = int(match[1], 16)
         place = bisect.bisect(starts, address) - 1
         inside = place >= 0 and address < starts[place] + code[place][1]
-        if not inside and match[3] in ("int3", "nop", "nopl", "nopw", "xchg"):
-            continue  # between sections
         module = code[place][2] if inside else "the linker"
         level = needed_level(match[3], match[4])
         counts[module] += 1
