@@ -29,6 +29,16 @@ ACTIVATIONS = ["linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "
 MERGES = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"]
 
 
+if keras.backend.backend() == "numpy":
+    # Keras takes a LayerNormalization's variance as E[x²] − E[x]² there, which loses up to two digits ("less numerically
+    # stable", says its source). As TensorFlow takes it, Keras's float32 is as close to float64 as Cadenza's is.
+    def moments(x, axes, keepdims=False, synchronized=False):
+        axes = tuple(axes) if isinstance(axes, list) else axes
+        return np.mean(x, axes, keepdims=keepdims), np.var(x, axes, keepdims=keepdims)
+
+    keras.src.backend.nn.moments = moments
+
+
 @dataclass
 class Drawn:
     model: keras.Model
