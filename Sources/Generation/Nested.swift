@@ -88,8 +88,8 @@ public final class Nested {
     /// Lanes of the last level's last step that have been handed out.
     private var delivered = 0
     /// By row.
-    private let outer: UnsafeMutablePointer<Int>
-    private let cuts: UnsafeMutablePointer<UInt64>
+    private let outer: Column<Int>
+    private let cuts: Column<UInt64>
     private var collector: Collector?
 
     /// - Parameters:
@@ -146,15 +146,8 @@ public final class Nested {
         samples = try AlignedBuffer(count: multiplied(rows, driverWidth))
         sampleCounts = [Int](repeating: -1, count: rows)
         sampleLengths = [Int](repeating: 0, count: rows)
-        outer = .allocate(capacity: rows)
-        cuts = .allocate(capacity: rows)
-        outer.initialize(repeating: 0, count: rows)
-        cuts.initialize(repeating: 0, count: rows)
-    }
-
-    deinit {
-        outer.deallocate()
-        cuts.deallocate()
+        outer = Column(rows, 0)
+        cuts = Column(rows, 0)
     }
 
     private static func outputSize(_ model: Model, _ index: Int, level: Int) throws(Failure) -> Int {
@@ -270,14 +263,10 @@ public final class Nested {
         }
         if let counts {
             for i in 0..<(perRow ? rows * steps : steps) where counts[i] < 0 || counts[i] > 1 << 32 {
-                throw Failure(.invalidArgument, "count \(i) is \(counts[i]), expected 0 or more")
+                throw Failure(.invalidArgument, "count \(i) is \(counts[i]), expected 0 to 2^32")
             }
         }
-        if let lengths {
-            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
-                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) samples")
-            }
-        }
+        try checkLengths(lengths, rows: rows, steps: steps)
         try makeRoom(for: steps)
         for step in 0..<steps {
             let place = waiting
@@ -520,9 +509,9 @@ private final class Collector {
     }
 
     func add(_ row: Int, _ value: UnsafePointer<Float>, _ width: Int, _ sample: UnsafePointer<Float>?, _ drawnWidth: Int, _ log: Float) {
-        for i in 0..<width { values[row].append(value[i]) }
+        values[row].append(contentsOf: UnsafeBufferPointer(start: value, count: width))
         if let sample {
-            for i in 0..<drawnWidth { drawn[row].append(sample[i]) }
+            drawn[row].append(contentsOf: UnsafeBufferPointer(start: sample, count: drawnWidth))
             logs[row].append(log)
         }
     }
@@ -634,7 +623,12 @@ extension Nested {
         taken = 0
         try makeRoom(for: count)
         try reader.next(samples.floats, count: count * size)
-        for i in 0..<(count * rows) { sampleCounts[i] = try reader.next(below: 1 << 33) - 2 }
+        for i in 0..<(count * rows) {
+            sampleCounts[i] = try reader.next(below: 1 << 33) - 2
+            guard sampleCounts[i] == -2 || options[0].isCounted == (sampleCounts[i] >= 0) else {
+                throw Failure(.invalidFile, "the snapshot contradicts itself")
+            }
+        }
         waiting = count
         depth = try reader.next(below: levels)
         for row in 0..<rows {
@@ -644,7 +638,12 @@ extension Nested {
         let lanes = try reader.next(below: rows + 1)
         var left: [(row: Int, kept: Bool)] = []
         for _ in 0..<lanes { left.append((try reader.next(below: rows), try reader.next(below: 2) == 1)) }
-        for loop in loops { try loop.read(from: reader) }
+        for (level, loop) in loops.enumerated() {
+            try loop.read(from: reader)
+            for row in 0..<rows where loop.slots.isActive(row) && level > 0 && options[level - 1].isCounted != (loop.counts[row] >= 0) {
+                throw Failure(.invalidFile, "the snapshot contradicts itself")
+            }
+        }
         try reader.expectEnd()
         loops[levels - 1].setLanes(left)
         delivered = 0
