@@ -10,8 +10,13 @@ let engine: [SwiftSetting] = [
 ]
 
 /// All but the kernels is compiled for size: what a step costs is spent in the kernels.
+///
+/// No outlined objects: a module that uses another's function may bring a copy of it, and with it copies of the constant
+/// arrays in it, as weak symbols "outlined object #0, #1 … of the function". Modules number them differently (Swift 6.3),
+/// and the linker takes the function from one object file and the arrays from another: [.still] becomes [.flowing].
 let small = engine + [.unsafeFlags(["-Osize", "-Xllvm", "-enable-machine-outliner=always",
-                                            "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+                                    "-Xllvm", "-sil-disable-pass=object-outliner",
+                                    "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 /// A kernel target is compiled for one instruction set, always optimised: SIMD code without
 /// optimisation is a hundred times slower, in tests too.

@@ -117,8 +117,9 @@ void cadenza_load_options_init(cadenza_load_options *options);
 /* Loads a model from a file: .keras (Keras 3), .h5 or .hdf5 (whole models of Keras 2.0 to 3.x), .weights.h5 with
  * the architecture in the options, or Cadenza's own .safetensors. The format is told by the content, not by
  * the name. options may be NULL. Own files are mapped: keep them unchanged while the model lives.
- * Fails with CADENZA_SYSTEM (cannot be read), CADENZA_INVALID_FILE, or CADENZA_UNSUPPORTED, naming the layer and the
- * option that cannot be honoured. *model is set only on success. */
+ * Fails with CADENZA_SYSTEM (cannot be read), CADENZA_INVALID_FILE, CADENZA_INVALID_ARGUMENT (weights without an
+ * architecture), or CADENZA_UNSUPPORTED, naming the layer and the option that cannot be honoured. *model is set only
+ * on success. */
 cadenza_status cadenza_model_load_file(const char *path, const cadenza_load_options *options, cadenza_model **model);
 
 /* The same from memory; the bytes are not needed after the call. */

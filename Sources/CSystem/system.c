@@ -153,3 +153,25 @@ void arc4random_buf(void *bytes, size_t count) {
         else if (errno != EINTR) abort();
     }
 }
+
+#ifndef DEBUG
+/* What Swift calls where an object's init throws before all of it is set: destroys the parts that subclasses set, from
+   the object's class up to but without `reached`, and frees the object. Embedded Swift 6.3 brings one of its own, which
+   is weak and forgets to free, so every init that throws would leak its object. Debug builds are ordinary Swift, whose
+   runtime has a right one. A class begins with its superclass; two words on lies what destroys its own variables. */
+struct class_of_swift {
+    const struct class_of_swift *superclass;
+    const void *destroy;
+    __attribute__((swiftcall)) void (*destroy_variables)(__attribute__((swift_context)) void *object);
+};
+
+void swift_deallocPartialClassInstance(void *object, const struct class_of_swift *reached, size_t size, size_t alignment);
+
+void swift_deallocPartialClassInstance(void *object, const struct class_of_swift *reached, size_t size, size_t alignment) {
+    (void)size, (void)alignment;
+    for (const struct class_of_swift *class = *(const struct class_of_swift **)object; class && class != reached;
+         class = class->superclass)
+        if (class->destroy_variables) class->destroy_variables(object);
+    free(object);
+}
+#endif

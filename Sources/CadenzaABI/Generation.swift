@@ -58,7 +58,7 @@ public func cadenza_level_init(_ level: UnsafeMutablePointer<cadenza_level>?) {
 private func element<T>(_ array: UnsafePointer<T>, _ index: Int, _ what: StaticString) throws(Failure) -> T {
     let size = UnsafeRawPointer(array).load(as: Int.self)
     guard size >= MemoryLayout<T>.size, size <= 1 << 16, size % MemoryLayout<Int>.alignment == 0 else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: what).string)->struct_size is \(size < 0 ? 0 : size): use its _init function")
+        throw Failure(.invalidArgument, "\(what)->struct_size is \(size < 0 ? 0 : size): use its _init function")
     }
     return (UnsafeRawPointer(array) + index * size).load(as: T.self)
 }
@@ -69,7 +69,7 @@ private func options<T>(_ options: UnsafePointer<T>?, _ what: StaticString) thro
 
 /// A given kind, or a failure that names the number.
 private func kind<T: RawRepresentable>(_ value: Int32, _ what: StaticString) throws(Failure) -> T where T.RawValue == Int32 {
-    guard let kind = T(rawValue: value) else { throw Failure(.invalidArgument, "\(Name(stringLiteral: what).string) is \(value), which is none") }
+    guard let kind = T(rawValue: value) else { throw Failure(.invalidArgument, "\(what) is \(value), which is none") }
     return kind
 }
 

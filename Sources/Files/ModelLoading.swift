@@ -28,15 +28,24 @@ public func createModel(architecture: UnsafeRawBufferPointer, seed: UInt64) thro
 private func loadKerasZip(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Model {
     let zip = try Zip(bytes)
     func entry(_ name: Name) throws(Failure) -> ZipContent {
-        guard let content = try zip.content(name) else { throw Failure(.invalidFile, "the .keras file has no \(name.string)") }
+        guard let content = try zip.content(name) else { throw Failure(.invalidFile, "the .keras file has no \(name)") }
         return content
     }
     let config = try entry("config.json").json()
     let version = try zip.content("metadata.json")?.json()["keras_version"]?.name
-    let imported = try KerasImport(config, version: version)
+    let imported = try importOwn(config, version: version)
     let weights = try entry("model.weights.h5")
     try imported.assignWeights(try HDF5File(weights.bytes, owner: weights).root)
     return imported.model
+}
+
+/// A file's own architecture: layers that do not fit together are the file's fault, not an argument's.
+func importOwn(_ json: JSON, version: Name?) throws(Failure) -> KerasImport {
+    do throws(Failure) {
+        return try KerasImport(json, version: version)
+    } catch {
+        throw error.code == .invalidArgument ? Failure(.invalidFile, error.message) : error
+    }
 }
 
 extension ZipContent {
@@ -52,7 +61,7 @@ private func loadHDF5(_ bytes: UnsafeRawBufferPointer, _ architecture: UnsafeRaw
     let version = try root.attribute("keras_version")?.strings.first
     let imported: KerasImport
     if let config = try root.attribute("model_config")?.strings.first {
-        imported = try config.bytes.withThrowing { bytes throws(Failure) in try KerasImport(try JSON(bytes), version: version) }
+        imported = try config.bytes.withThrowing { bytes throws(Failure) in try importOwn(try JSON(bytes), version: version) }
     } else if let architecture {
         imported = try KerasImport(try JSON(architecture), version: version)
     } else {

@@ -193,7 +193,7 @@ final class Loop {
 
         // Do the sources fill the inputs?
         var sizes = [Int](repeating: 0, count: model.inputs.count)
-        for (who, input, size) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
+        for (who, input, size): (StaticString, Int, Int) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
                                    ("what comes from below", upwardInput, upwardWidth)] where size > 0 {
             guard input >= 0, input < sizes.count else {
                 throw Failure(.invalidArgument, "\(who) goes to input \(input) of a model that has \(sizes.count)")
@@ -202,7 +202,7 @@ final class Loop {
         }
         self.upwardInput = upwardInput
         for (index, size) in sizes.enumerated() where size != slots.inputSize(index) {
-            throw Failure(.invalidArgument, "input '\(model.inputs[index].name.string)' takes \(slots.inputSize(index)) values, but \(size) go there: "
+            throw Failure(.invalidArgument, "input '\(model.inputs[index].name)' takes \(slots.inputSize(index)) values, but \(size) go there: "
                 + "\(driverWidth) that drive it, \(width) fed back, \(upwardWidth) from below")
         }
 
@@ -343,16 +343,16 @@ final class Loop {
             let row = slots.row(inSlot: slot)
             var offset = 0
             if driverWidth > 0 {
-                slots.input(driverInput, slot: slot).update(from: driver.floats + row &* driverWidth, count: driverWidth)
+                slots.input(driverInput, slot: slot).copy(from: driver.floats + row &* driverWidth, count: driverWidth)
                 offset = driverWidth
             }
             if linkWidth > 0 {
                 let place = options.feedback.input == driverInput ? offset : 0
-                (slots.input(options.feedback.input, slot: slot) + place).update(from: linkResult.floats + slot &* linkStride, count: linkWidth)
+                (slots.input(options.feedback.input, slot: slot) + place).copy(from: linkResult.floats + slot &* linkStride, count: linkWidth)
             }
             if upwardWidth > 0 {
                 let size = slots.inputSize(upwardInput)
-                (slots.input(upwardInput, slot: slot) + (size &- upwardWidth)).update(from: upward.floats + row &* upwardWidth, count: upwardWidth)
+                (slots.input(upwardInput, slot: slot) + (size &- upwardWidth)).copy(from: upward.floats + row &* upwardWidth, count: upwardWidth)
             }
         }
     }
@@ -367,10 +367,10 @@ final class Loop {
             if !hasLast[row] {
                 for i in 0..<sourceWidth { source[i] = feedback.start.isEmpty ? (feedback.oneHot > 0 ? -1 : 0) : feedback.start[i] }
             } else if feedback.source == .sample {
-                source.update(from: lastSample.floats + row &* sourceWidth, count: sourceWidth)
+                source.copy(from: lastSample.floats + row &* sourceWidth, count: sourceWidth)
             } else {
                 let size = slots.outputSize(feedback.output)
-                source.update(from: last[feedback.output].floats + (row &* size &+ feedback.first), count: sourceWidth)
+                source.copy(from: last[feedback.output].floats + (row &* size &+ feedback.first), count: sourceWidth)
             }
             if feedback.oneHot > 0 {
                 let id = source[0]
@@ -378,14 +378,14 @@ final class Loop {
                 result.update(repeating: 0, count: feedback.oneHot)
                 if id >= 0 { result[Int(id)] = 1 }
             } else {
-                result.update(from: source, count: sourceWidth)
+                result.copy(from: source, count: sourceWidth)
             }
-            link?.input(0, slot: slot).update(from: result, count: feedback.oneHot > 0 ? feedback.oneHot : sourceWidth)
+            link?.input(0, slot: slot).copy(from: result, count: feedback.oneHot > 0 ? feedback.oneHot : sourceWidth)
         }
         if let link {
             try link.compute()
             for slot in 0..<active {
-                (linkResult.floats + slot &* linkStride).update(from: link.output(0, slot: slot), count: link.outputSize(0))
+                (linkResult.floats + slot &* linkStride).copy(from: link.output(0, slot: slot), count: link.outputSize(0))
             }
         }
         if let callback = feedback.callback {
@@ -393,7 +393,7 @@ final class Loop {
             for slot in 0..<active {
                 let row = slots.row(inSlot: slot)
                 let source = linkScratch.floats + slot &* linkStride, result = linkResult.floats + slot &* linkStride
-                source.update(from: result, count: width)
+                source.copy(from: result, count: width)
                 let status = callback(row, made[row], source, width, result)
                 if status != 0 { throw failed("feedback callback", status, row, made[row]) }
                 for i in 0..<linkWidth { try require(!result[i].isNaN, row, made[row], "NaN from the feedback callback") }
@@ -451,7 +451,7 @@ final class Loop {
     private func keepOutputs(slot: Int, row: Int) {
         for (index, buffer) in last.enumerated() {
             let size = slots.outputSize(index)
-            (buffer.floats + row &* size).update(from: slots.output(index, slot: slot), count: size)
+            (buffer.floats + row &* size).copy(from: slots.output(index, slot: slot), count: size)
         }
     }
 
@@ -469,7 +469,7 @@ final class Loop {
                 if lane < computed { keepOutputs(slot: lane, row: row) }
                 hasLast[row] = true
                 if let sampler {
-                    (lastSample.floats + row &* sampler.width).update(from: laneSamples.floats + lane &* sampler.width, count: sampler.width)
+                    (lastSample.floats + row &* sampler.width).copy(from: laneSamples.floats + lane &* sampler.width, count: sampler.width)
                     sampler.remember(laneSamples.floats[lane &* sampler.width], row: row)
                 }
             }
@@ -524,7 +524,7 @@ final class Loop {
     /// Makes `value` the row's drawn value.
     func adopt(_ value: UnsafePointer<Float>, row: Int) {
         guard let sampler else { return }
-        (lastSample.floats + row &* sampler.width).update(from: value, count: sampler.width)
+        (lastSample.floats + row &* sampler.width).copy(from: value, count: sampler.width)
         hasLast[row] = true
         isPending[row] = false
     }

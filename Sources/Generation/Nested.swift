@@ -271,7 +271,7 @@ public final class Nested {
         for step in 0..<steps {
             let place = waiting
             for row in 0..<rows {
-                (samples.floats + (place * rows + row) * size).update(from: given + (row * steps + step) * size, count: size)
+                (samples.floats + (place * rows + row) * size).copy(from: given + (row * steps + step) * size, count: size)
                 // −2: no sample.
                 sampleCounts[place * rows + row] = lengths.map { step < $0[row] } ?? true
                     ? (counts.map { perRow ? $0[row * steps + step] : $0[step] } ?? -1) : -2
@@ -291,7 +291,7 @@ public final class Nested {
         let needed = try multiplied(waiting + steps, size)
         if needed > samples.count {
             let larger = try AlignedBuffer(count: needed)
-            larger.floats.update(from: samples.floats, count: waiting * size)
+            larger.floats.copy(from: samples.floats, count: waiting * size)
             samples = larger
         }
         while sampleCounts.count < (waiting + steps) * rows { sampleCounts.append(-1) }
@@ -316,8 +316,8 @@ public final class Nested {
                 delivered += 1
                 guard loop.isKept(lane: lane) else { continue }
                 let row = loop.row(lane: lane)
-                if let values { (values + count * width).update(from: loop.lastOutput(loop.options.output, row: row), count: width) }
-                if let drawn { (drawn + count * drawnWidth).update(from: loop.lastSample(row: row), count: drawnWidth) }
+                if let values { (values + count * width).copy(from: loop.lastOutput(loop.options.output, row: row), count: width) }
+                if let drawn { (drawn + count * drawnWidth).copy(from: loop.lastSample(row: row), count: drawnWidth) }
                 items(count, item(row))
                 count += 1
                 continue
@@ -373,7 +373,7 @@ public final class Nested {
     private func stepFirst() throws(Failure) {
         let loop = loops[0], size = sampleSize
         for row in 0..<rows where sampleCounts[taken * rows + row] != -2 {
-            (loop.driver.floats + row * size).update(from: samples.floats + (taken * rows + row) * size, count: size)
+            (loop.driver.floats + row * size).copy(from: samples.floats + (taken * rows + row) * size, count: size)
             loop.begin(row, count: -1)
         }
         do throws(Failure) {
@@ -397,13 +397,13 @@ public final class Nested {
     private func begin(level: Int, _ row: Int, index: Int) throws(Failure) {
         let loop = loops[level], options = options[level - 1]
         let source = loops[level - 1].lastOutput(options.driverOutput, row: row)
-        if loop.driverWidth > 0 { (loop.driver.floats + row * loop.driverWidth).update(from: source, count: loop.driverWidth) }
+        if loop.driverWidth > 0 { (loop.driver.floats + row * loop.driverWidth).copy(from: source, count: loop.driverWidth) }
         let count = !options.isCounted ? -1 : level == 1 ? sampleCounts[(taken - 1) * rows + row] : options.counts[index]
         if count != 0 && options.policy != .carry {
             loop.forget(row)
             if options.policy == .given {
                 if let head = heads[level - 1] {
-                    head.input(0, slot: 0).update(from: source, count: head.inputSize(0))
+                    head.input(0, slot: 0).copy(from: source, count: head.inputSize(0))
                     try head.compute(first: 1)
                     loop.slots.setStates(row, UnsafePointer(head.output(0, slot: 0)))
                 } else {
@@ -423,9 +423,9 @@ public final class Nested {
             let place = loops[level - 1].upward.floats + row * loops[level - 1].upwardWidth
             switch options.upward {
             case .none: break
-            case .output: place.update(from: loop.lastOutput(options.upwardIndex, row: row), count: loops[level - 1].upwardWidth)
-            case .sample: place.update(from: loop.lastSample(row: row), count: loops[level - 1].upwardWidth)
-            case .state: place.update(from: loop.slots.state(options.upwardIndex, row: row), count: loops[level - 1].upwardWidth)
+            case .output: place.copy(from: loop.lastOutput(options.upwardIndex, row: row), count: loops[level - 1].upwardWidth)
+            case .sample: place.copy(from: loop.lastSample(row: row), count: loops[level - 1].upwardWidth)
+            case .state: place.copy(from: loop.slots.state(options.upwardIndex, row: row), count: loops[level - 1].upwardWidth)
             }
         }
         collector?.end(level, row, loop.lengths[row], loop.reasons[row], loop.firedRules[row])

@@ -435,18 +435,18 @@ extension Column {
 /// The values of a model's output in one step.
 func outputSize(_ slots: Slots, _ index: Int, _ who: StaticString) throws(Failure) -> Int {
     guard index >= 0, index < slots.model.outputs.count else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: who).string) reads output \(index) of a model that has \(slots.model.outputs.count)")
+        throw Failure(.invalidArgument, "\(who) reads output \(index) of a model that has \(slots.model.outputs.count)")
     }
     let size = slots.outputSize(index)
-    guard size >= 1 else { throw Failure(.invalidArgument, "\(Name(stringLiteral: who).string) reads an output without values") }
+    guard size >= 1 else { throw Failure(.invalidArgument, "\(who) reads an output without values") }
     return size
 }
 
 @inline(__always)
-func require(_ condition: Bool, _ row: Int, _ step: Int, _ found: @autoclosure () -> String) throws(Failure) {
+func require(_ condition: Bool, _ row: Int, _ step: Int, _ found: @autoclosure () -> Text) throws(Failure) {
     if !condition { throw Failure(.invalidArgument, "row \(row), step \(step): \(found())") }
 }
 
 func failed(_ who: StaticString, _ status: Int32, _ row: Int, _ step: Int) -> Failure {
-    Failure(.invalidArgument, "row \(row), step \(step): the \(Name(stringLiteral: who).string) returned \(status)")
+    Failure(.invalidArgument, "row \(row), step \(step): the \(who) returned \(status)")
 }

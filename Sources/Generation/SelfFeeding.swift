@@ -59,7 +59,7 @@ public final class SelfFeeding {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
         try checkLengths(lengths, rows: rows, steps: steps)
         for index in model.inputs.indices {
-            guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL") }
+            guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL") }
             let size = loop.slots.inputSize(index)
             _ = try multiplied(steps, multiplied(rows, size))
             for row in 0..<rows {
@@ -78,7 +78,7 @@ public final class SelfFeeding {
                 for index in model.inputs.indices {
                     let size = loop.slots.inputSize(index)
                     if let values = inputs[index] {
-                        loop.slots.input(index, slot: slot).update(from: values + (row * steps + step) * size, count: size)
+                        loop.slots.input(index, slot: slot).copy(from: values + (row * steps + step) * size, count: size)
                     }
                 }
             }
@@ -111,8 +111,8 @@ public final class SelfFeeding {
             try loop.step()
             for lane in 0..<loop.lanes where loop.isKept(lane: lane) {
                 let row = loop.row(lane: lane), place = row * steps + step
-                if let values { (values + place * width).update(from: loop.lastOutput(options.output, row: row), count: width) }
-                if let drawn { (drawn + place * drawnWidth).update(from: loop.lastSample(row: row), count: drawnWidth) }
+                if let values { (values + place * width).copy(from: loop.lastOutput(options.output, row: row), count: width) }
+                if let drawn { (drawn + place * drawnWidth).copy(from: loop.lastSample(row: row), count: drawnWidth) }
                 logs?[place] = loop.sampler == nil ? 0 : loop.logs.floats[row]
                 made?[row] += 1
             }
@@ -133,7 +133,7 @@ public final class SelfFeeding {
         for row in 0..<rows {
             let place = loop.driver.floats + row * exogenousSize
             if step < steps {
-                place.update(from: exogenous + (row * steps + step) * exogenousSize, count: exogenousSize)
+                place.copy(from: exogenous + (row * steps + step) * exogenousSize, count: exogenousSize)
             } else {
                 place.update(repeating: 0, count: exogenousSize)
             }

@@ -120,7 +120,7 @@ final class BoundRule {
     /// For rules through a model: computes it for all lanes at once.
     func prepare(lanes: Int, _ value: (Quantity, Int) -> UnsafePointer<Float>) throws(Failure) {
         guard let head, lanes > 0 else { return }
-        for lane in 0..<lanes { head.input(0, slot: lane).update(from: value(rule.quantity, lane), count: size) }
+        for lane in 0..<lanes { head.input(0, slot: lane).copy(from: value(rule.quantity, lane), count: size) }
         try head.compute(first: lanes)
     }
 
@@ -164,14 +164,14 @@ final class BoundRule {
 }
 
 /// A model of one input, without states, that turns `inputs` values of a row into others.
-func makeHead(_ model: Model, rows: Int, inputs: Int, _ who: @autoclosure () -> String) throws(Failure) -> Slots {
+func makeHead(_ model: Model, rows: Int, inputs: Int, _ who: @autoclosure () -> Text) throws(Failure) -> Slots {
     let head = try makeStep(model, rows: rows, inputs: inputs, who())
     guard model.states.isEmpty else { throw Failure(.invalidArgument, "\(who()) has states of its own; it must have none") }
     return head
 }
 
 /// A model of one input of `inputs` values.
-func makeStep(_ model: Model, rows: Int, inputs: Int, _ who: @autoclosure () -> String) throws(Failure) -> Slots {
+func makeStep(_ model: Model, rows: Int, inputs: Int, _ who: @autoclosure () -> Text) throws(Failure) -> Slots {
     let slots = try Slots(model, rows: rows)
     guard model.inputs.count == 1, slots.inputSize(0) == inputs else {
         throw Failure(.invalidArgument, "\(who()) takes \(model.inputs.count == 1 ? "\(slots.inputSize(0)) values" : "\(model.inputs.count) inputs"), "

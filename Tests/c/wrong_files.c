@@ -85,8 +85,10 @@ static int load_damaged(const victim *v, const unsigned char *bytes, size_t size
     cadenza_status status = cadenza_model_load_memory(bytes, size, v->options, &model);
     if (status != CADENZA_OK) {
         CHECK(model == UNTOUCHED && *cadenza_last_message() && !strchr(cadenza_last_message(), '\n'));
+        /* A file whose model_config was lost cannot be told from one of weights, which needs an argument more. */
+        int needs_architecture = status == CADENZA_INVALID_ARGUMENT && strstr(cadenza_last_message(), "weights only");
         CHECK(status == CADENZA_INVALID_FILE || status == CADENZA_UNSUPPORTED || status == CADENZA_NOT_FOUND ||
-              status == CADENZA_OUT_OF_MEMORY);
+              status == CADENZA_OUT_OF_MEMORY || needs_architecture);
         return 0;
     }
     try_to_use(model);

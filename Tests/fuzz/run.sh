@@ -22,7 +22,8 @@ compile() { # module, sources and flags
 }
 checked="-g -O -D FUZZING -sanitize=fuzzer,address"
 
-clang -g -O1 -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/system.c -o $out/CSystem.o
+# DEBUG: for ordinary Swift, as in a debug build.
+clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/system.c -o $out/CSystem.o
 for level in 2 3 4; do
     compile KernelsV$level -O -Xcc -march=x86-64-v$level Sources/KernelsV$level/*.swift
 done

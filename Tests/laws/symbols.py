@@ -54,6 +54,13 @@ for line in output("nm", "-D", "--undefined-only", LIBRARY).splitlines():
 for glibc, names in wanted.items():
     check(glibc <= NEWEST_GLIBC, f"needs glibc {'.'.join(map(str, glibc))} for {sorted(names)}")
 
+# Constant arrays that the compiler outlined: each module numbers those of a function for itself, and so the linker may
+# give one module's function another's array (Package.swift tells how that is prevented).
+whole = output("nm", LIBRARY.with_name("libcadenza.whole.so"))
+outlined = re.findall(r"\S+Tv\d*_r?$", whole, re.M)
+check(len(whole.splitlines()) > 500, "the whole copy of the library has no symbols")
+check(not outlined, f"constant arrays are outlined under numbers: {outlined[:5]}")
+
 sections = output("readelf", "-SW", LIBRARY)
 check(".symtab" not in sections and ".debug_info" not in sections, "the library is not stripped")
 size = LIBRARY.stat().st_size
