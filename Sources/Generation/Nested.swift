@@ -78,7 +78,6 @@ public final class Nested {
     // Samples that wait.
     private var samples: AlignedBuffer
     private var sampleCounts: [Int] = []
-    private var sampleLengths: [Int] = []
     private var waiting = 0
     private var taken = 0
     private var hasCounts = false
@@ -145,7 +144,6 @@ public final class Nested {
         }
         samples = try AlignedBuffer(count: multiplied(rows, driverWidth))
         sampleCounts = [Int](repeating: -1, count: rows)
-        sampleLengths = [Int](repeating: 0, count: rows)
         outer = Column(rows, 0)
         cuts = Column(rows, 0)
     }

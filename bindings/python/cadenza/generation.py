@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from . import _bindings as c
 from ._arguments import Array, address, addresses, as_bytes, count, filled, floats, in_order, require_shape, sizes
 from .errors import InvalidArgumentError
 from .model import Model
-from .ragged import Ragged, _from_handle
+from .ragged import Ragged, _from_handle, joined
 from .sample import Sampler
 from .stop import Stop
 
@@ -309,8 +310,8 @@ class SelfFeeding(_Generator):
 
 
 def _pieces(steps: int, progress: bool) -> Iterator[tuple[int, int]]:
-    """The steps at once, or in hundredths under a bar."""
-    if not progress:
+    """The steps at once, or in hundredths under a bar where tqdm is installed."""
+    if not progress or not importlib.util.find_spec("tqdm"):
         yield 0, steps
         return
     from tqdm.auto import tqdm
@@ -417,6 +418,13 @@ class Item(NamedTuple):
     log_probability: float
 
 
+class _Gathered(NamedTuple):
+    """What a run made: outputs, what was drawn, its log-probabilities; by level what ended each run: (runs, 2)."""
+
+    series: list[Ragged]
+    reasons: list[NDArray[np.int64]]
+
+
 class Nested(_Generator):
     """Models one below the other: each step of one drives a run of the next, as long as that takes.
 
@@ -428,6 +436,7 @@ class Nested(_Generator):
     def __init__(self, first: Model, *levels: Level | Model, batch: int = 1) -> None:
         self.levels = tuple(level if isinstance(level, Level) else Level(level) for level in levels)
         self.first = first
+        self._before: list[_Gathered] = []
         self._options = []
         array = (c.Level * max(1, len(self.levels)))()
         keep: list[Any] = []
@@ -512,43 +521,79 @@ class Nested(_Generator):
         places = [Item(one.row, one.outer, one.middle, one.inner, one.log_probability) for one in items[: made.value]]
         return values[: made.value], drawn[: made.value] if info.drawn_width else None, places
 
-    def run(self, samples: Any = None, *, counts: Any = None, lengths: Any = None) -> Ragged:
-        """Pushes samples, and makes all of those that wait into a ragged series. What was drawn: see `drawn`."""
-        if samples is not None:
+    def run(self, samples: Any = None, *, counts: Any = None, lengths: Any = None, progress: bool = False) -> Ragged:
+        """Pushes samples, and makes all of those that wait into a ragged series. What was drawn: see `drawn`.
+        `progress` shows a bar over the samples where tqdm is installed.
+
+        Raises InvalidArgumentError where shapes or counts do not fit, and what a callback raised; what was made
+        before that is in `gathered`."""
+        self._before = []
+        if samples is not None and not progress:
             self.push(samples, counts=counts, lengths=lengths)
-        return self._gather(c.nested_run)[0]
+        if samples is None or not progress:
+            self._call(c.nested_run, self._handle, ctypes.byref(c.RaggedHandle()), None, None)
+            return self.gathered()
+        info = self._info()
+        array, numbers = _chunk(samples, info.batch, info.sample_size, "samples"), None if counts is None else np.asarray(counts)
+        ends = None if lengths is None else np.asarray(lengths)
+        for start, size in _pieces(array.shape[1], progress):
+            piece = slice(start, start + size)
+            if start:
+                self._before.append(self._last())
+            self.push(
+                array[:, piece],
+                counts=None if numbers is None else numbers[..., piece],
+                lengths=None if ends is None else np.clip(ends - start, 0, size),
+            )
+            self._call(c.nested_run, self._handle, ctypes.byref(c.RaggedHandle()), None, None)
+        return self.gathered()
 
     def gathered(self) -> Ragged:
         """What the last run made: all of it, or where a step failed, what was made before."""
-        return self._gather(c.nested_gathered)[0]
+        return self._all().series[0]
 
     @property
     def drawn(self) -> Ragged | None:
-        """What the last run drew; None without a sampler."""
-        return self._gather(c.nested_gathered)[1]
+        """What the last run drew, with the same splits; None without a sampler."""
+        return next(iter(self._all().series[1:]), None)
 
     @property
     def log_probabilities(self) -> Ragged | None:
-        """Of what the last run drew."""
-        return self._gather(c.nested_gathered)[2]
-
-    def _gather(self, function: Any) -> tuple[Ragged, Ragged | None, Ragged | None]:
-        info = self._info()
-        handles = [c.RaggedHandle() for _ in range(3)]
-        pointers = [ctypes.byref(handle) for handle in handles]
-        self._call(function, self._handle, *(pointers if info.drawn_width else [pointers[0], None, None]))
-        made = [_from_handle(handle, batch=info.batch) if handle else None for handle in handles]
-        assert made[0] is not None
-        return made[0], made[1], made[2]
+        """Of what the last run drew: series of width 1; None without a sampler."""
+        return next(iter(self._all().series[2:]), None)
 
     def reasons(self, level: int = 1) -> list[tuple[str, int | None]]:
         """What ended each run of the last `run` at a level, in the order of its splits: "count", "limit", or "rule" and
         its number."""
-        size = ctypes.c_size_t()
-        c.nested_reasons(self._handle, count(level, "level"), None, None, 0, size)
-        reasons, rules = np.zeros(size.value, np.int32), np.zeros(size.value, c.SIZE)
-        c.nested_reasons(self._handle, count(level, "level"), reasons.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), sizes(rules), size, size)
-        return [(REASONS[reason], int(rule) if reason == 3 else None) for reason, rule in zip(reasons, rules, strict=True)]
+        marks = self._all().reasons
+        if not 1 <= level <= len(marks):
+            raise InvalidArgumentError(f"expected a level from 1 to {len(marks)}, received {level}")
+        return [(REASONS[reason], int(rule) if reason == 3 else None) for reason, rule in marks[level - 1].tolist()]
+
+    def _all(self) -> _Gathered:
+        """What the last run made, in one go or in pieces."""
+        pieces = [*self._before, self._last()]
+        if len(pieces) == 1:
+            return pieces[0]
+        joins = [joined(series, [piece.reasons for piece in pieces]) for series in zip(*(piece.series for piece in pieces))]
+        return _Gathered([series for series, _ in joins], joins[0][1])
+
+    def _last(self) -> _Gathered:
+        """What the library's last run made."""
+        info = self._info()
+        handles = [c.RaggedHandle() for _ in range(3 if info.drawn_width else 1)]
+        self._call(c.nested_gathered, self._handle, *(ctypes.byref(handle) for handle in handles), *([None] * (3 - len(handles))))
+        series = [_from_handle(handle, batch=info.batch) for handle in handles]
+        reasons = []
+        for level in range(1, info.levels):
+            size = ctypes.c_size_t()
+            c.nested_reasons(self._handle, level, None, None, 0, size)
+            kinds, rules = np.zeros(size.value, np.int32), np.zeros(size.value, c.SIZE)
+            c.nested_reasons(
+                self._handle, level, kinds.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), sizes(rules), size, size
+            )
+            reasons.append(np.stack([kinds, rules.astype(np.int64)], axis=1))
+        return _Gathered(series, reasons)
 
     def snapshot(self) -> bytes:
         """Everything as bytes, in the middle of a run too."""
@@ -563,5 +608,6 @@ class Nested(_Generator):
         """A generator of its own that goes on from here."""
         other = Nested.__new__(Nested)
         other.levels, other.first, other._options, other._handle = self.levels, self.first, self._options, c.NestedHandle()
+        other._before = []
         c.nested_fork(self._handle, ctypes.byref(other._handle))
         return other
