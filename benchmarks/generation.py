@@ -204,7 +204,8 @@ def add_onnx():
         return node, starts
 
     def session(nodes, starts, inputs, outputs):
-        value = lambda name, kind: helper.make_tensor_value_info(name, kind, None)  # noqa: E731
+        rank = lambda name: 2 if name == "y" or (name, TensorProto.INT64) in inputs else 3  # noqa: E731
+        value = lambda name, kind: helper.make_tensor_value_info(name, kind, [None] * rank(name))  # noqa: E731
         graph = helper.make_graph(nodes, "step", [value(*one) for one in inputs], [value(one, TensorProto.FLOAT) for one in outputs], starts)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)

@@ -447,17 +447,23 @@ public final class Nested {
                 for row in 0..<rows where loops[level].slots.isActive(row) { collector.end(level, row, loops[level].lengths[row], .none, 0) }
             }
             self.collector = nil
-            gatheredFrom = collector
+            finished = collector
+            result = nil
             delivered = loops[levels - 1].lanes
         }
         while try advance() {}
     }
 
-    private var gatheredFrom: Collector?
+    private var finished: Collector?
+    private var result: NestedResult?
 
     /// What the last `run` made. Rows stopped in the middle of a run have what was made of it.
     public func gathered() throws(Failure) -> NestedResult {
-        try (gatheredFrom ?? Collector(rows: rows, levels: levels)).result(width: width, drawnWidth: drawnWidth)
+        if let result { return result }
+        let made = try (finished ?? Collector(rows: rows, levels: levels)).result(width: width, drawnWidth: drawnWidth)
+        result = made
+        finished = nil
+        return made
     }
 }
 
@@ -467,14 +473,14 @@ public final class NestedResult {
     public let outputs: Ragged
     /// The sampled values with the same splits; nil without a sampler.
     public let drawn: Ragged?
-    /// Of each sampled value.
-    public let logProbabilities: [Float]
+    /// Of each sampled value; likewise.
+    public let logProbabilities: Ragged?
     /// For each level below the first what ended each run, in the order of the splits.
     public let reasons: [[StopReason]]
     /// And the rule's number.
     public let rules: [[Int]]
 
-    init(outputs: Ragged, drawn: Ragged?, logProbabilities: [Float], reasons: [[StopReason]], rules: [[Int]]) {
+    init(outputs: Ragged, drawn: Ragged?, logProbabilities: Ragged?, reasons: [[StopReason]], rules: [[Int]]) {
         self.outputs = outputs
         self.drawn = drawn
         self.logProbabilities = logProbabilities
@@ -541,7 +547,8 @@ private final class Collector {
         }
         return NestedResult(outputs: try Ragged(width: width, splits: splits, values: allValues),
                             drawn: drawnWidth > 0 ? try Ragged(width: drawnWidth, splits: splits, values: allDrawn) : nil,
-                            logProbabilities: allLogs, reasons: allReasons, rules: allRules)
+                            logProbabilities: drawnWidth > 0 ? try Ragged(width: 1, splits: splits, values: allLogs) : nil,
+                            reasons: allReasons, rules: allRules)
     }
 }
 

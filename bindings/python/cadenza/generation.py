@@ -187,7 +187,16 @@ class Generated(NamedTuple):
 
 
 class SelfFeeding(_Generator):
-    """A model that goes on from what it gave itself.
+    """A model that goes on from what it gave itself, for rows that stop on their own.
+
+    `batch`: rows. `feedback`, `sampler`, `stops`: see `Feedback`, `cadenza.sample`, `cadenza.stop`. `limit`, `minimum`: the
+    most steps of a run, and the steps before which stops are not asked. `stopping`: what becomes of a step in which a
+    stop fires: "keep" hands it out, "drop" does not, "undo" also takes the state back to before it. `seeds`: one for each
+    row; else row r has seed r. `output`: the model's output that is handed out. `exogenous`: how many values come from outside with
+    each step, for input `exogenous_input`, before what is fed back.
+
+    Raises InvalidArgumentError where sizes do not join or a stop can never fire, CannotStreamError for a model that needs the
+    whole sequence.
 
     >>> generator = cadenza.SelfFeeding(model, feedback="sample", sampler=cadenza.sample.categorical(temperature=0.8))
     >>> generator.prime(ids)
@@ -214,6 +223,8 @@ class SelfFeeding(_Generator):
         self._options = [_Options(feedback, sampler, stops, limit, minimum, stopping, seeds, output, exogenous, exogenous_input)]
         self._handle = c.SelfFeedingHandle()
         c.selffeeding_create(model._handle, count(batch, "batch"), self._options[0].value, ctypes.byref(self._handle))
+        self._shape = self._info()
+        self._pieces: list[tuple[Array, Array | None, Array | None, NDArray[Any]]] = []
 
     def _info(self) -> c.SelfFeedingInfo:
         info = c.SelfFeedingInfo()
@@ -222,7 +233,7 @@ class SelfFeeding(_Generator):
 
     @property
     def batch(self) -> int:
-        return self._info().batch
+        return self._shape.batch
 
     @property
     def steps(self) -> int:
@@ -258,29 +269,42 @@ class SelfFeeding(_Generator):
 
     def run(self, steps: int, exogenous: Any = None, *, progress: bool = False) -> Generated:
         """Up to `steps` steps of each row that has not stopped. `exogenous`: (batch, steps, size) values from outside.
-        `progress` shows a bar where tqdm is installed."""
-        info, steps = self._info(), count(steps, "steps", 40)
-        outside = None if exogenous is None else _chunk(exogenous, info.batch, info.exogenous_size, "exogenous values")
+        `progress` shows a bar where tqdm is installed.
+
+        Raises InvalidArgumentError where a shape does not fit or a step has NaN to draw from, and what a callback raised;
+        steps before that stand, and `gathered` has them."""
+        shape, steps = self._shape, count(steps, "steps", 40)
+        outside = None if exogenous is None else _chunk(exogenous, shape.batch, shape.exogenous_size, "exogenous values")
         if outside is not None and outside.shape[1] != steps:
             raise InvalidArgumentError(f"expected exogenous values for {steps} steps, received {outside.shape[1]}")
-        pieces = []
+        self._pieces = []
         for start, size in _pieces(steps, progress):
-            values = np.zeros((info.batch, size, info.width), np.float32)
-            drawn = np.zeros((info.batch, size, info.drawn_width), np.float32)
-            logs, made = np.zeros((info.batch, size), np.float32), np.zeros(info.batch, c.SIZE)
-            piece = None if outside is None else np.ascontiguousarray(outside[:, start : start + size])
+            values, made = np.zeros((shape.batch, size, shape.width), np.float32), np.zeros(shape.batch, c.SIZE)
+            drawn = logs = None
+            if shape.drawn_width:
+                drawn, logs = np.zeros((shape.batch, size, shape.drawn_width), np.float32), np.zeros((shape.batch, size), np.float32)
+            self._pieces.append((values, drawn, logs, made))
+            piece = outside if outside is None or size == steps else np.ascontiguousarray(outside[:, start : start + size])
             self._call(
-                c.selffeeding_run, self._handle, size, None if piece is None else address(piece),
-                address(values), address(drawn), address(logs), sizes(made),
+                c.selffeeding_run, self._handle, size, None if piece is None else address(piece), address(values),
+                None if drawn is None else address(drawn), None if logs is None else address(logs), sizes(made),
             )  # fmt: skip
-            pieces.append((values, drawn, logs, made.astype(np.int64)))
-        values, drawn, logs = (np.concatenate(part, axis=1) for part in list(zip(*pieces))[:3])
-        sampled = info.drawn_width > 0
-        return Generated(values, drawn if sampled else None, logs if sampled else None, np.sum([piece[3] for piece in pieces], axis=0))
+        return self.gathered()
+
+    def gathered(self) -> Generated:
+        """What the last run made: all of it, or where a step failed, what was made before."""
+        if not self._pieces:
+            raise InvalidArgumentError("expected a run before what it made is asked for")
+        if len(self._pieces) == 1:
+            *parts, made = self._pieces[0]
+            return Generated(*parts, made.astype(np.int64))
+        *columns, made = zip(*self._pieces)
+        parts = [None if column[0] is None else np.concatenate(column, axis=1) for column in columns]
+        return Generated(*parts, np.sum(made, axis=0, dtype=np.int64))
 
     def score(self, continuation: Any, lengths: Any = None, exogenous: Any = None) -> Array:
         """The log-probability of each step of a given continuation (batch, steps, drawn width): (batch, steps)."""
-        info = self._info()
+        info = self._shape
         array = _chunk(continuation, info.batch, max(1, info.drawn_width), "a continuation")
         outside = None if exogenous is None else _chunk(exogenous, info.batch, info.exogenous_size, "exogenous values")
         if outside is not None and outside.shape[1] != array.shape[1]:
@@ -304,7 +328,8 @@ class SelfFeeding(_Generator):
     def fork(self) -> SelfFeeding:
         """A generator of its own that goes on from here."""
         other = SelfFeeding.__new__(SelfFeeding)
-        other.model, other._options, other._handle = self.model, self._options, c.SelfFeedingHandle()
+        other.model, other._options, other._shape = self.model, self._options, self._shape
+        other._handle, other._pieces = c.SelfFeedingHandle(), []
         c.selffeeding_fork(self._handle, ctypes.byref(other._handle))
         return other
 
@@ -382,7 +407,12 @@ def beam_search(
 
 @dataclass(frozen=True)
 class Level:
-    """A model below the first in a nested generator, with what it does."""
+    """A model below the first in a nested generator, with what it does. What has the same name as in `SelfFeeding` is the
+    same: here a run is what one step of the model above drives.
+
+    `drive`: what drives it is the input of each of its steps, or (with state "given") only the state that a run begins
+    from. `driver_output`: the output of the model above that drives it; `driver_input`: the input that it goes to, before
+    what is fed back. The input's values are those, then the fed-back ones, then what comes up from the model below."""
 
     model: Model
     feedback: Feedback | Literal["output", "sample"] | None = None
@@ -431,6 +461,9 @@ class Nested(_Generator):
     >>> nested = cadenza.Nested(a, cadenza.Level(b, counted=True), batch=2)
     >>> ragged = nested.run(x, counts=[3, 4, 2])
     >>> ragged.to_padded(layout="time")            # (outer, longest, batch, units)
+
+    Raises InvalidArgumentError where sizes do not join, or where nothing can end a run: neither counts, nor a limit, nor a
+    stop that can fire.
     """
 
     def __init__(self, first: Model, *levels: Level | Model, batch: int = 1) -> None:
