@@ -464,7 +464,7 @@ typedef struct cadenza_sampler {
 void cadenza_sampler_init(cadenza_sampler *sampler);
 
 typedef enum cadenza_stop_kind {
-    CADENZA_STOP_TOKEN = 0,         /* the drawn class, or without a sampler the output's largest value, is `token` */
+    CADENZA_STOP_TOKEN = 0,         /* the drawn class, or where none is drawn the output's largest value, is `token` */
     CADENZA_STOP_ABOVE = 1,         /* value `element` is above the threshold */
     CADENZA_STOP_BELOW = 2,
     CADENZA_STOP_NORM_ABOVE = 3,    /* the L2 norm of all values */
