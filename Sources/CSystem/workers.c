@@ -5,6 +5,18 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+/* Since glibc 2.34 these two are libc's own, under a new version. The old version is there, too, and in older systems where the
+ * program has libpthread; where it has not, they are NULL and there are no threads. */
+#if defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#else
+#define OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver pthread_create, pthread_create@" OLDEST);
+__asm__(".symver pthread_join, pthread_join@" OLDEST);
+#pragma weak pthread_create
+#pragma weak pthread_join
+
 /* Threads that wait for work: for a moment by looking, as the next piece often comes at once, then asleep. */
 enum { LOOKS = 4000 };
 
@@ -59,6 +71,7 @@ static void begin_round(cz_workers *all) {
 
 cz_workers *cz_workers_create(int count) {
     int others = count > 1 ? count - 1 : 0;
+    if (others && (!pthread_create || !pthread_join)) return NULL;
     cz_workers *all = calloc(1, sizeof *all + (size_t)others * sizeof *all->workers);
     if (!all) return NULL;
     pthread_mutex_init(&all->lock, NULL);

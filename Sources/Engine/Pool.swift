@@ -19,7 +19,7 @@ public final class Pool {
     /// Counts the steps: what finds an id that is given twice.
     private var round: UInt32 = 0
     /// The rows of the step in progress; grows with the largest step.
-    private var rows = UnsafeMutablePointer<RowState>.allocate(capacity: 1)
+    private var rows: UnsafeMutablePointer<RowState>
     private var rowCapacity = 1
     private var call = Call()
 
@@ -42,6 +42,7 @@ public final class Pool {
         self.lanes = lanes
         self.workers = workers
         stateSize = model.stateSize
+        rows = .allocate(capacity: rowCapacity)
     }
 
     deinit {
