@@ -118,11 +118,11 @@ public final class ModelBuilder {
     // MARK: Time
 
     /// Finds out which axes are time, and which layers can stream. The first axis of an input of rank 2 or more is time;
-    /// that of ids is time where it leads into a recurrent layer's.
+    /// that of ids is time where it leads into a recurrent layer's, or has no length.
     private func settleTimelines() {
         for (_, value) in inputs { values[value].timeline = .flowing }
         follow()
-        for (_, value) in inputs where values[value].shape.count == 1 && !leadsToRecurrence(value) {
+        for (_, value) in inputs where values[value].shape.count == 1 && values[value].shape.isKnown && !leadsToRecurrence(value) {
             values[value].timeline = .still
         }
         follow()
