@@ -589,10 +589,11 @@ cadenza_status cadenza_selffeeding_reset_row(cadenza_selffeeding *generator, siz
 cadenza_status cadenza_selffeeding_prime(cadenza_selffeeding *generator, size_t steps, const float *const *inputs,
                                          const size_t *lengths);
 
-/* Up to `steps` steps of each row that has not stopped. exogenous: [batch, steps, exogenous_size]; NULL where that is 0.
- * Results, each NULL where not wanted: values [batch, steps, width], drawn [batch, steps, drawn_width], log_probabilities
- * [batch, steps] (what the model itself gave, before temperature and filters), zeros behind a row's end; made
- * [batch]: steps handed out. Where a step fails, they have the steps before it, which stand. */
+/* Up to `steps` steps of each row that has not stopped. exogenous: [batch, steps, exogenous_size]; NULL where that is 0; those
+ * of the step that hands out a primer's answer meet no step of the model. Results, each NULL where not wanted:
+ * values [batch, steps, width], drawn [batch, steps, drawn_width], log_probabilities [batch, steps] (what the model
+ * itself gave, before temperature and filters), zeros behind a row's end; made [batch]: steps handed out. Where a step
+ * fails, they have the steps before it, which stand. */
 cadenza_status cadenza_selffeeding_run(cadenza_selffeeding *generator, size_t steps, const float *exogenous, float *values,
                                        float *drawn, float *log_probabilities, size_t *made);
 

@@ -111,6 +111,69 @@ def test_self_feeding_equals_a_loop():
         y = stream.step(value)
 
 
+def one_hot(ids, classes):
+    return np.eye(classes, dtype=np.float32)[np.asarray(ids, int)]
+
+
+LINKS = {
+    # What goes from a step to the next: options, values of the model's input from it, and the same in NumPy.
+    "values": (Feedback("output"), 6, lambda link, y, drawn: y),
+    "slice": (Feedback("output", first=2, size=3), 3, lambda link, y, drawn: y[2:5]),
+    "one-hot": (Feedback("sample", one_hot=6), 6, lambda link, y, drawn: one_hot(drawn, 6)),
+    "id": (Feedback("sample"), 1, lambda link, y, drawn: np.array([drawn])),
+    "function": (Feedback("output", function=lambda v, row, step: v[:2] * 3, function_width=2), 2, lambda link, y, drawn: y[:2] * 3),
+    "dense": (Feedback("output"), 4, lambda link, y, drawn: link.step(y)),
+    "embedding": (Feedback("sample"), 4, lambda link, y, drawn: link.step(np.array([drawn]))),
+    "recurrent": (Feedback("sample", one_hot=6), 4, lambda link, y, drawn: link.step(one_hot(drawn, 6))),
+}
+LINK_LAYERS = {
+    "dense": (6, [("Dense", {"units": 4})]),
+    "embedding": (None, [("Embedding", {"input_dim": 6, "output_dim": 4})]),
+    "recurrent": (6, [rnn("GRU", 3), ("Dense", {"units": 4})]),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_what_goes_from_a_step_to_the_next(name):
+    feedback, width, in_numpy = LINKS[name]
+    link = model(LINK_LAYERS[name][0], *LINK_LAYERS[name][1], seed=5) if name in LINK_LAYERS else None
+    made = model(2 + width, rnn("LSTM", 6), ("Dense", {"units": 6}), seed=6)
+    generator = SelfFeeding(
+        made, feedback=Feedback(**{**vars(feedback), "model": link}), sampler=sample.argmax(), exogenous=2,
+    )  # fmt: skip
+    outside, first = samples(1, 20, 2), samples(2 + width, seed=3)
+    generator.prime(first[np.newaxis])
+    generated = generator.run(20, outside)
+    stream, aside = made.stream(), link.stream() if link else None
+    y = stream.step(first)
+    # The first step hands out the primer's answer: what comes from outside with it meets no step of the model.
+    for step in range(20):
+        assert_same_bits(generated.values[0, step], y)
+        assert generated.drawn[0, step, 0] == y.argmax()
+        if step < 19:
+            joined = np.concatenate([outside[0, step + 1], in_numpy(aside, y, y.argmax()).ravel()]).astype(np.float32)
+            y = stream.step(joined)
+
+
+def test_the_beam_finds_what_a_search_of_everything_finds():
+    text = model(None, ("Embedding", {"input_dim": 4, "output_dim": 3}), rnn("LSTM", 5), ("Dense", {"units": 4}), seed=4)
+    for one in text.get_weights():
+        one *= 3
+    for penalty in (0.0, 1.0):
+        (found,) = cadenza.beam_search(text, [1, 2], maximum_length=4, width=300, end_token=0, length_penalty=penalty)
+        scorer, everything = SelfFeeding(text, feedback="sample", sampler=sample.categorical()), []
+        for number in range(4**4):
+            classes = [number // 4**place % 4 for place in range(4)]
+            classes = classes[: classes.index(0) + 1] if 0 in classes else classes
+            scorer.reset()
+            scorer.prime([1, 2])
+            score = scorer.score(np.array(classes, np.float32)[np.newaxis, :, np.newaxis]).sum()
+            everything.append((float(score) / len(classes) ** penalty, tuple(classes)))
+        best = sorted(set(everything), reverse=True)
+        assert [tuple(one.classes) for one in found[:10]] == [classes for _, classes in best[:10]]
+        np.testing.assert_allclose([one.score for one in found[:10]], [score for score, _ in best[:10]], rtol=1e-5)
+
+
 def test_characters_samplers_and_scores():
     layers = [("Embedding", {"input_dim": 9, "output_dim": 4}), rnn("LSTM", 8), ("Dense", {"units": 9})]
     text = randomized(cadenza.build(None, None, layers), 3)
