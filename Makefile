@@ -65,6 +65,7 @@ demo: library .venv/bin/pip
 	@echo; echo "── C: examples/rain/rain.c"; build/rain examples/rain
 	@echo; echo "── Python: examples/rain/rain.py"; .venv/bin/python examples/rain/rain.py
 	@echo; echo "C and Python both agree with the answers that Keras gave."
+	@echo; echo "── A nested generator: examples/nested/nested.py"; .venv/bin/python examples/nested/nested.py
 
 .PHONY: test
 test: library venv
@@ -97,7 +98,7 @@ clean:
 .PHONY: help
 help:
 	@echo "make library   build/libcadenza.so"
-	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python"
+	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python; puts a text into Morse code"
 	@echo "make test      everything that is tested"
 	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing for each kind of file"
 	@echo "make wheel     a Python wheel in build/"

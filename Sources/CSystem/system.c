@@ -34,7 +34,7 @@ static int failed(char *why, size_t why_size, const char *what) {
 int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return failed(why, why_size, "cannot open");
-    struct statx status; /* fstat would need glibc 2.33 */
+    struct statx status; /* fstat is a symbol of glibc 2.33, statx one of 2.28 */
     if (statx(file, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &status) != 0) {
         failed(why, why_size, "cannot read its size");
         close(file);

@@ -17,11 +17,11 @@ func attempt(_ body: () throws(Failure) -> Void) -> cadenza_status {
 }
 
 /// Leaves a message for cadenza_last_message, cut to what its buffer holds.
-private func report(_ message: String) {
+private func report(_ message: Text) {
     var capacity = 0
     guard let buffer = cz_message(&capacity) else { return }
     var length = 0
-    for byte in message.utf8 where length < capacity - 1 {
+    for byte in message.repaired.bytes where length < capacity - 1 {
         buffer[length] = CChar(bitPattern: byte == 10 || byte == 13 ? 32 : byte)
         length += 1
     }
@@ -30,7 +30,7 @@ private func report(_ message: String) {
 
 /// The failure of an argument that must not be NULL.
 func missing(_ argument: StaticString) -> Failure {
-    Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is NULL")
+    Failure(.invalidArgument, "\(argument) is NULL")
 }
 
 /// A pointer argument that must be there.
@@ -44,9 +44,9 @@ func given<T>(_ pointer: UnsafeMutablePointer<T>?, _ argument: StaticString) thr
     return pointer
 }
 
-/// A C string argument, decoded.
-func text(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> String {
-    Name(try bytes(pointer, argument)).string
+/// A C string argument.
+func text(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> Text {
+    Text(try bytes(pointer, argument))
 }
 
 /// A C string argument as bytes.
@@ -63,7 +63,7 @@ func bytes(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Fa
 /// A size argument as the engine's Int.
 func count(_ size: Int, _ argument: StaticString) throws(Failure) -> Int {
     guard size >= 0, size <= 1 << 40 else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is beyond 2^40")
+        throw Failure(.invalidArgument, "\(argument) is beyond 2^40")
     }
     return size
 }
@@ -71,7 +71,7 @@ func count(_ size: Int, _ argument: StaticString) throws(Failure) -> Int {
 /// An index argument within `0 ..< limit`.
 func index(_ index: Int, below limit: Int, _ argument: StaticString) throws(Failure) -> Int {
     guard index >= 0, index < limit else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string) is \(index < 0 ? "beyond all" : "\(index)"), expected less than \(limit)")
+        throw Failure(.invalidArgument, "\(argument) is \(index < 0 ? "beyond all" : "\(index)"), expected less than \(limit)")
     }
     return index
 }
@@ -90,9 +90,9 @@ func deliver(_ size: Int, to buffer: UnsafeMutableRawPointer?, capacity: Int, _ 
 }
 
 /// A text with its terminating zero, delivered like bytes.
-func deliver(_ text: String, to buffer: UnsafeMutablePointer<CChar>?, capacity: Int,
+func deliver(_ text: Text, to buffer: UnsafeMutablePointer<CChar>?, capacity: Int,
              _ needed: UnsafeMutablePointer<Int>?) throws(Failure) {
-    let utf8 = Array(text.utf8)
+    let utf8 = text.repaired.bytes
     try deliver(utf8.count + 1, to: buffer, capacity: capacity, needed) { memory in
         for (i, byte) in utf8.enumerated() { memory.storeBytes(of: byte, toByteOffset: i, as: UInt8.self) }
         memory.storeBytes(of: 0, toByteOffset: utf8.count, as: UInt8.self)
@@ -104,7 +104,7 @@ func fill<T>(_ target: UnsafeMutablePointer<T>?, _ argument: StaticString, _ val
     let target = try given(target, argument)
     let size = UnsafeRawPointer(target).load(as: Int.self)
     guard size >= MemoryLayout<T>.size else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: argument).string)->struct_size is \(size < 0 ? 0 : size), "
+        throw Failure(.invalidArgument, "\(argument)->struct_size is \(size < 0 ? 0 : size), "
             + "expected sizeof the struct (\(MemoryLayout<T>.size))")
     }
     var value = value

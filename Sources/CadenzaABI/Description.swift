@@ -50,7 +50,7 @@ public func cadenza_model_layer_info(_ model: OpaquePointer?, _ index: Int,
     attempt { () throws(Failure) in
         let model: Model = try object(model, "model")
         let entry = model.entries[try CadenzaABI.index(index, below: model.entries.count, "index")]
-        let verdict = entry.reason.utf8.isEmpty ? CADENZA_STREAMS : CADENZA_NEEDS_WHOLE_SEQUENCE
+        let verdict = entry.reason.isEmpty ? CADENZA_STREAMS : CADENZA_NEEDS_WHOLE_SEQUENCE
         try fill(info, "info", cadenza_layer_info(
             struct_size: 0, name: entry.cName.pointer, class_name: entry.cClassName.pointer, rank: Int32(entry.shape.count),
             verdict: Int32(verdict.rawValue), dims: dims(entry.shape), parameter_count: UInt64(entry.parameterCount),
@@ -119,7 +119,7 @@ public func cadenza_model_weight_find(_ model: OpaquePointer?, _ name: UnsafePoi
     attempt { () throws(Failure) in
         let model: Model = try object(model, "model")
         let name = Name(try bytes(name, "name")), index = try given(index, "index")
-        guard let found = model.weightIndex(name) else { throw Failure(.notFound, "the model has no weight '\(name.string)'") }
+        guard let found = model.weightIndex(name) else { throw Failure(.notFound, "the model has no weight '\(name)'") }
         index.pointee = found
     }
 }
@@ -129,7 +129,7 @@ private func weight(_ model: Model, _ index: Int, _ count: Int) throws(Failure) 
     let index = try CadenzaABI.index(index, below: model.weights.count, "index")
     let weight = model.weights[index]
     guard count == weight.count else {
-        throw Failure(.invalidArgument, "count is \(count < 0 ? "beyond all" : "\(count)"), but weight '\(weight.path.string)' "
+        throw Failure(.invalidArgument, "count is \(count < 0 ? "beyond all" : "\(count)"), but weight '\(weight.path)' "
             + "of shape \(weight.shape) has \(weight.count) values")
     }
     return index
@@ -225,6 +225,6 @@ public func cadenza_model_output_shape(_ model: OpaquePointer?, _ batch: Int, _ 
 func requireOneEach(_ model: Model, _ other: StaticString) throws(Failure) {
     guard model.inputs.count == 1, model.outputs.count == 1 else {
         throw Failure(.invalidArgument, "the model has \(model.inputs.count) inputs and \(model.outputs.count) outputs: use "
-            + Name(stringLiteral: other).string)
+            + "\(other)")
     }
 }

@@ -58,7 +58,7 @@ public func cadenza_level_init(_ level: UnsafeMutablePointer<cadenza_level>?) {
 private func element<T>(_ array: UnsafePointer<T>, _ index: Int, _ what: StaticString) throws(Failure) -> T {
     let size = UnsafeRawPointer(array).load(as: Int.self)
     guard size >= MemoryLayout<T>.size, size <= 1 << 16, size % MemoryLayout<Int>.alignment == 0 else {
-        throw Failure(.invalidArgument, "\(Name(stringLiteral: what).string)->struct_size is \(size < 0 ? 0 : size): use its _init function")
+        throw Failure(.invalidArgument, "\(what)->struct_size is \(size < 0 ? 0 : size): use its _init function")
     }
     return (UnsafeRawPointer(array) + index * size).load(as: T.self)
 }
@@ -69,7 +69,7 @@ private func options<T>(_ options: UnsafePointer<T>?, _ what: StaticString) thro
 
 /// A given kind, or a failure that names the number.
 private func kind<T: RawRepresentable>(_ value: Int32, _ what: StaticString) throws(Failure) -> T where T.RawValue == Int32 {
-    guard let kind = T(rawValue: value) else { throw Failure(.invalidArgument, "\(Name(stringLiteral: what).string) is \(value), which is none") }
+    guard let kind = T(rawValue: value) else { throw Failure(.invalidArgument, "\(what) is \(value), which is none") }
     return kind
 }
 
@@ -443,11 +443,9 @@ private func checkGathered(_ nested: Nested, _ outputs: UnsafeMutablePointer<Opa
 private func gather(_ nested: Nested, _ outputs: UnsafeMutablePointer<OpaquePointer?>?, _ drawn: UnsafeMutablePointer<OpaquePointer?>?,
                     _ logs: UnsafeMutablePointer<OpaquePointer?>?) throws(Failure) {
     let result = try nested.gathered()
-    let logarithms = try Ragged(width: 1, splits: result.outputs.splits,
-                                values: nested.drawnWidth > 0 ? result.logProbabilities : [Float](repeating: 0, count: result.outputs.values.count / nested.width))
     outputs?.pointee = handle(result.outputs)
     if let drawn, let values = result.drawn { drawn.pointee = handle(values) }
-    logs?.pointee = handle(logarithms)
+    if let logs, let values = result.logProbabilities { logs.pointee = handle(values) }
 }
 
 @c @implementation

@@ -52,7 +52,7 @@ private func run(_ stream: OpaquePointer?, _ steps: Int, _ input: UnsafePointer<
         let stream: Stream = try object(stream, "stream")
         var inputs: UnsafePointer<Float>? = try given(input, "input")
         var outputs: UnsafeMutablePointer<Float>? = try given(output, "output")
-        try requireOneEach(stream.model, other)
+        if !stream.isSimple { try requireOneEach(stream.model, other) }
         try stream.run(steps: try count(steps, "steps"), inputs: &inputs, outputs: &outputs, advance: advance)
     }
 }

@@ -45,7 +45,7 @@ public enum Activation {
     func width(_ width: Int, layer: Name) throws(Failure) -> Int {
         guard case .glu = self, width >= 0 else { return width }
         guard width % 2 == 0 else {
-            throw Failure(.invalidArgument, "layer '\(layer.string)': glu halves the last axis, which has \(width) values")
+            throw Failure(.invalidArgument, "layer '\(layer)': glu halves the last axis, which has \(width) values")
         }
         return width / 2
     }

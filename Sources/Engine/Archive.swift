@@ -38,7 +38,7 @@ public final class ArchiveReader {
         }
         bytes = UnsafeRawBufferPointer(start: base, count: given.count - 8)
         guard UInt64(littleEndian: base.loadUnaligned(as: UInt64.self)) == magic else {
-            throw Failure(.invalidFile, "this is not a snapshot of \(Name(stringLiteral: what).string), or one of another version")
+            throw Failure(.invalidFile, "this is not a snapshot of \(what), or one of another version")
         }
         var hash = Hash64()
         hash.combine(bytes: bytes)

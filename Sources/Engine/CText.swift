@@ -2,17 +2,13 @@
 public final class CText {
     public let pointer: UnsafePointer<CChar>
 
-    public init(_ text: String) {
-        let utf8 = Array(text.utf8)
-        let memory = UnsafeMutablePointer<CChar>.allocate(capacity: utf8.count + 1)
-        for (i, byte) in utf8.enumerated() {
-            memory[i] = CChar(bitPattern: byte)
-        }
-        memory[utf8.count] = 0
+    public init(_ text: Text) {
+        let text = text.repaired
+        let memory = UnsafeMutablePointer<CChar>.allocate(capacity: text.count + 1)
+        for (i, byte) in text.bytes.enumerated() { memory[i] = CChar(bitPattern: byte) }
+        memory[text.count] = 0
         pointer = UnsafePointer(memory)
     }
-
-    public convenience init(_ name: Name) { self.init(name.string) }
 
     deinit { UnsafeMutablePointer(mutating: pointer).deallocate() }
 }

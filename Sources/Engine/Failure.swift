@@ -13,9 +13,9 @@ public struct Failure: Error {
     }
 
     public let code: Code
-    public let message: String
+    public let message: Text
 
-    public init(_ code: Code, _ message: String) {
+    public init(_ code: Code, _ message: Text) {
         self.code = code
         self.message = message
     }

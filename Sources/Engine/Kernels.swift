@@ -27,11 +27,8 @@ public enum KernelTable {
     /// Uses the named table for everything created from now on. Fails where this processor cannot run it.
     public static func force(_ name: UnsafePointer<CChar>) throws(Failure) {
         guard let table = find(name) else {
-            var names = ""
-            for table in available {
-                names += (names.isEmpty ? "" : ", ") + String(cString: table.pointee.name)
-            }
-            throw Failure(.notFound, "no kernels '\(String(cString: name))' on this processor; it runs \(names)")
+            let names = Text.joined(available.map { Text(cString: $0.pointee.name) }, ", ")
+            throw Failure(.notFound, "no kernels '\(Text(cString: name))' on this processor; it runs \(names)")
         }
         current = table
     }

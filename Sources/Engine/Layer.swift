@@ -12,7 +12,7 @@ public enum Timeline: Equatable, Sendable {
 public enum Streaming {
     case streams([Timeline])
     /// Why not, and what would mend it.
-    case needsWhole(String)
+    case needsWhole(Text)
 }
 
 /// A layer: configuration and weights, without any buffer or state. `operation` binds it to buffers.
@@ -107,7 +107,7 @@ public class Layer {
     func addWeight(_ variable: Name, _ shape: Shape, _ initializer: Initializer,
                    trainable: Bool = true, path: Name? = nil) throws(Failure) -> Weight {
         guard shape.isKnown else {
-            throw Failure(.invalidArgument, "layer '\(name.string)': its input needs known sizes to build \(variable.string), not \(describe(shape))")
+            throw Failure(.invalidArgument, "layer '\(name)': its input needs known sizes to build \(variable), not \(describe(shape))")
         }
         var chosen = initializer
         for (named, given) in initializers where named == variable || named == (path ?? variable) {
@@ -129,17 +129,17 @@ public class Layer {
     /// The one input of a layer that takes just one.
     func single(_ inputs: [Shape]) throws(Failure) -> Shape {
         guard inputs.count == 1 else {
-            throw Failure(.invalidArgument, "layer '\(name.string)' (\(className.string)) takes one input, not \(inputs.count)")
+            throw Failure(.invalidArgument, "layer '\(name)' (\(className)) takes one input, not \(inputs.count)")
         }
         return inputs[0]
     }
 
     /// A failure that names the layer.
-    public func failure(_ code: Failure.Code, _ text: String) -> Failure {
-        Failure(code, "layer '\(name.string)' (\(className.string)): \(text)")
+    public func failure(_ code: Failure.Code, _ text: Text) -> Failure {
+        Failure(code, "layer '\(name)' (\(className)): \(text)")
     }
 
-    func failure(_ text: String) -> Failure { failure(.invalidArgument, text) }
+    func failure(_ text: Text) -> Failure { failure(.invalidArgument, text) }
 
     /// An axis as Keras numbers it (batch is 0, negative from the end), as an index into a shape without batch.
     func axisIndex(_ axis: Int, rank: Int) throws(Failure) -> Int {

@@ -27,7 +27,7 @@ public final class Model {
         /// Where in a row of a stream's state its states begin.
         var stateOffset: Int?
         /// Why it cannot stream; nil where it does.
-        var reason: String?
+        var reason: Text?
     }
 
     /// A carried state of a stream.
@@ -49,7 +49,7 @@ public final class Model {
         /// Of its first output, as declared.
         public let shape: Shape
         /// Why it cannot stream; "" where it does.
-        public let reason: String
+        public let reason: Text
         public let cName: CText
         public let cClassName: CText
         public let cReason: CText
@@ -88,14 +88,14 @@ public final class Model {
     /// For each weight, the index of its layer in `entries`.
     public let weightLayers: [Int]
     /// The architecture as JSON.
-    public let architecture: String
+    public let architecture: Text
     let idChecks: [IDCheck]
     /// The kernels of its programs.
     let kernels: UnsafePointer<cz_kernels>
     private var knownFingerprint: UInt64?
 
     init(values: [Value], nodes: [Node], entries: [Entry], inputs: [Port], outputs: [Port], states: [State],
-         stateSize: Int, weights: [Weight], weightLayers: [Int], architecture: String, idChecks: [IDCheck]) {
+         stateSize: Int, weights: [Weight], weightLayers: [Int], architecture: Text, idChecks: [IDCheck]) {
         self.values = values
         self.nodes = nodes
         self.entries = entries
@@ -109,18 +109,18 @@ public final class Model {
         self.idChecks = idChecks
         kernels = KernelTable.current
         shownStates = states.filter { !$0.slot.isHidden }
-        var obstacle = ""
+        var obstacle: Text = ""
         if let node = nodes.first(where: { $0.reason != nil }), let reason = node.reason {
-            obstacle = "layer '\(node.layer.name.string)': \(reason)"
+            obstacle = "layer '\(node.layer.name)': \(reason)"
         }
         self.obstacle = obstacle
         cObstacle = CText(obstacle)
     }
 
     /// Why the model cannot stream, naming the first layer that cannot; "" where it can.
-    public let obstacle: String
+    public let obstacle: Text
     public let cObstacle: CText
-    public var canStream: Bool { obstacle.utf8.isEmpty }
+    public var canStream: Bool { obstacle.isEmpty }
     /// The states that are shown to the outside.
     public let shownStates: [State]
 

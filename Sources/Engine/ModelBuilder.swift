@@ -48,12 +48,12 @@ public final class ModelBuilder {
         guard !expected.isEmpty else { throw layer.failure("takes no initial state") }
         let given = initialStates.map { values[$0.index].shape }
         guard given == expected else {
-            throw layer.failure("its initial states are \(expected.map(describe).joined(", ")), not \(given.map(describe).joined(", "))")
+            throw layer.failure("its initial states are \(Text.joined(expected.map(describe), ", ")), not \(Text.joined(given.map(describe), ", "))")
         }
     }
 
     /// The model. `layers`: the order in which Keras lists the layers, and so their weights.
-    public func finish(outputs: [ValueID], layers: [Layer], architecture: String) throws(Failure) -> Model {
+    public func finish(outputs: [ValueID], layers: [Layer], architecture: Text) throws(Failure) -> Model {
         guard !inputs.isEmpty, !outputs.isEmpty else { throw Failure(.invalidArgument, "a model needs an input and an output") }
         let idChecks = try findIDChecks()
         settleTimelines()
@@ -217,12 +217,4 @@ final class InputLayer: Layer {
     }
 
     override func outputShapes(_ inputs: [Shape]) throws(Failure) -> [Shape] { [shape] }
-}
-
-extension Array where Element == String {
-    fileprivate func joined(_ separator: String) -> String {
-        var text = ""
-        for (i, part) in enumerated() { text += i == 0 ? part : separator + part }
-        return text
-    }
 }

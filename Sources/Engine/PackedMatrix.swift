@@ -38,9 +38,9 @@ public final class PackedMatrix {
             for gate in gates {
                 let column = gate * units + block * 16
                 for k in 0..<inputs {
-                    (panel + k * 16).update(from: matrix + k * columns + column, count: lanes)
+                    (panel + k * 16).copy(from: matrix + k * columns + column, count: lanes)
                 }
-                if let bias { biasPanel.update(from: bias + column, count: lanes) }
+                if let bias { biasPanel.copy(from: bias + column, count: lanes) }
                 panel += inputs * 16
                 biasPanel += 16
             }

@@ -5,7 +5,7 @@ final class Program {
     let capacity: Int
     let inputs: [Tensor]
     let outputs: [Tensor]
-    private let operations: [Operation]
+    private let operations: ObjectList<Operation>
     private let workspace: Workspace
 
     /// - Parameters:
@@ -37,7 +37,7 @@ final class Program {
                 tensors[output] = tensor
             }
         }
-        self.operations = operations
+        self.operations = ObjectList(operations)
         inputs = model.inputs.map { tensors[$0.value]! }
         outputs = model.outputs.map { tensors[$0.value]! }
     }
@@ -47,14 +47,14 @@ final class Program {
         var shape = port.shape
         if port.hasTime { shape[0] = time }
         guard shape.isKnown else {
-            throw Failure(.unsupported, "input '\(port.name.string)' of shape \(describe(shape)) has another axis of unknown length than time")
+            throw Failure(.unsupported, "input '\(port.name)' of shape \(describe(shape)) has another axis of unknown length than time")
         }
         let count = try shape.elementCount()
         return Tensor(data: try workspace.floats(multiplied(capacity, count)), shape: shape, count: count)
     }
 
     func run(_ moment: Moment) {
-        for operation in operations { operation.run(moment) }
+        for index in 0..<operations.count { operations.with(index) { $0.run(moment) } }
     }
 }
 
@@ -70,8 +70,8 @@ extension Model {
             let time = times?[index] ?? port.shape[0]
             guard time >= 1 else {
                 throw Failure(.invalidArgument, times == nil
-                    ? "input '\(port.name.string)' has no window of its own: its length must be given"
-                    : "input '\(port.name.string)': time is \(time), expected 1 or more")
+                    ? "input '\(port.name)' has no window of its own: its length must be given"
+                    : "input '\(port.name)': time is \(time), expected 1 or more")
             }
             result.append(time)
         }
@@ -102,9 +102,9 @@ extension Model {
         defer { withExtendedLifetime(program) {} }
         for (index, tensor) in program.inputs.enumerated() {
             guard let source = given[index] else {
-                throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name.string)') is NULL")
+                throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name)') is NULL")
             }
-            tensor.data.update(from: source, count: batch * tensor.count)
+            tensor.data.copy(from: source, count: batch * tensor.count)
         }
         for check in idChecks {
             let tensor = program.inputs[check.input]
@@ -115,15 +115,15 @@ extension Model {
         program.run(Moment(rows: batch, state: UnsafePointer(fresh.floats), next: fresh.floats, stride: 0,
                            fresh: UnsafePointer(UnsafeMutableRawPointer(fresh.floats).assumingMemoryBound(to: UInt8.self))))
         for (index, tensor) in program.outputs.enumerated() {
-            wanted[index]?.update(from: tensor.data, count: batch * tensor.count)
+            wanted[index]?.copy(from: tensor.data, count: batch * tensor.count)
         }
     }
 
     /// Fails where one of `count` values is no id of the table.
     func reportBadID(_ embedding: Embedding, _ ids: UnsafePointer<Float>, count: Int, input: Int) throws(Failure) {
         guard let bad = embedding.firstBadID(ids, count: count) else { return }
-        let shown = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
-        throw Failure(.invalidArgument, "input '\(inputs[input].name.string)': \(shown) is not an id of layer "
-            + "'\(embedding.name.string)', whose table has \(embedding.inputDim)")
+        let shown: Text = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
+        throw Failure(.invalidArgument, "input '\(inputs[input].name)': \(shown) is not an id of layer "
+            + "'\(embedding.name)', whose table has \(embedding.inputDim)")
     }
 }

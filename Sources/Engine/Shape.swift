@@ -31,8 +31,8 @@ public func multiplied(_ a: Int, _ b: Int) throws(Failure) -> Int {
 }
 
 /// A shape as Keras prints it, batch first: "(None, 7, 3)".
-public func describe(_ shape: Shape) -> String {
-    var text = "(None"
+public func describe(_ shape: Shape) -> Text {
+    var text: Text = "(None"
     for length in shape {
         text += length < 0 ? ", None" : ", \(length)"
     }

@@ -106,7 +106,7 @@ public final class Slots {
     }
 
     private func copy(_ from: AlignedBuffer, _ a: Int, _ to: AlignedBuffer, _ b: Int) {
-        (to.floats + b &* size).update(from: from.floats + a &* size, count: size)
+        (to.floats + b &* size).copy(from: from.floats + a &* size, count: size)
     }
 
     // MARK: Steps
@@ -190,7 +190,7 @@ public final class Slots {
     public func setStates(_ row: Int, _ values: UnsafePointer<Float>) {
         var source = values
         for (index, shown) in model.shownStates.enumerated() {
-            state(index, row: row).update(from: source, count: shown.slot.units)
+            state(index, row: row).copy(from: source, count: shown.slot.units)
             source += shown.slot.units
         }
         freshOfRow[row] = 0

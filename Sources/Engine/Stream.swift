@@ -7,9 +7,17 @@ import CSystem
 public final class Stream {
     public let model: Model
     public let batch: Int
+    /// Whether the model has one input and one output.
+    public let isSimple: Bool
     private let program: Program
-    private var current: AlignedBuffer
-    private var next: AlignedBuffer
+    /// Where the program reads and writes.
+    private let inputs: Ports
+    private let outputs: Ports
+    private let blocks: AlignedBuffer
+    private var current: UnsafeMutablePointer<Float>
+    private var next: UnsafeMutablePointer<Float>
+    private let stateSize: Int
+    private let checksIDs: Bool
     /// Steps that each row has made since its reset.
     private let positions: UnsafeMutablePointer<UInt64>
     /// Per row: 1 from its reset to its first step, while initial states given by the model hold.
@@ -21,9 +29,15 @@ public final class Stream {
         self.model = model
         self.batch = batch
         program = try Program(model, capacity: batch, times: model.inputs.map { _ in 1 }, streaming: true)
-        let count = try multiplied(batch, max(1, model.stateSize))
-        current = try AlignedBuffer(count: count)
-        next = try AlignedBuffer(count: count)
+        inputs = Ports(program.inputs)
+        outputs = Ports(program.outputs)
+        isSimple = inputs.count == 1 && outputs.count == 1
+        stateSize = model.stateSize
+        checksIDs = !model.idChecks.isEmpty
+        let count = padded(try multiplied(batch, max(1, stateSize)))
+        blocks = try AlignedBuffer(count: multiplied(2, count))
+        current = blocks.floats
+        next = current + count
         positions = .allocate(capacity: batch)
         fresh = .allocate(capacity: batch)
         positions.initialize(repeating: 0, count: batch)
@@ -43,9 +57,9 @@ public final class Stream {
     }
 
     func copyState(of other: Stream) {
-        current.floats.update(from: other.current.floats, count: current.count)
-        positions.update(from: other.positions, count: batch)
-        fresh.update(from: other.fresh, count: batch)
+        current.copy(from: other.current, count: batch * stateSize)
+        positions.copy(from: other.positions, count: batch)
+        fresh.copy(from: other.fresh, count: batch)
     }
 
     // MARK: Steps
@@ -54,17 +68,14 @@ public final class Stream {
     /// not wanted. states: nil, or for each shown state nil or [batch][steps][units].
     ///
     /// Fails before anything has changed, or not at all.
-    public func run(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>,
-                    outputs: UnsafePointer<UnsafeMutablePointer<Float>?>?,
+    public func run(steps: Int, inputs given: UnsafePointer<UnsafePointer<Float>?>,
+                    outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>?,
                     states: UnsafePointer<UnsafeMutablePointer<Float>?>? = nil, advance: Bool = true) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
-        try check(inputs, steps: steps)
+        try check(given, steps: steps)
         for step in 0..<steps {
-            for (index, tensor) in program.inputs.enumerated() {
-                gather(tensor, from: inputs[index].unsafelyUnwrapped, step: step, steps: steps)
-            }
-            program.run(Moment(rows: batch, state: UnsafePointer(current.floats), next: next.floats,
-                               stride: model.stateSize, fresh: UnsafePointer(fresh)))
+            for index in 0..<inputs.count { gather(index, from: given[index].unsafelyUnwrapped, step: step, steps: steps) }
+            program.run(Moment(rows: batch, state: UnsafePointer(current), next: next, stride: stateSize, fresh: UnsafePointer(fresh)))
             if advance {
                 swap(&current, &next)
                 for row in 0..<batch {
@@ -72,38 +83,37 @@ public final class Stream {
                     fresh[row] = 0
                 }
             }
-            if let outputs {
-                for (index, tensor) in program.outputs.enumerated() {
-                    if let output = outputs[index] { scatter(tensor, to: output, step: step, steps: steps) }
+            if let wanted {
+                for index in 0..<outputs.count {
+                    if let output = wanted[index] { scatter(index, to: output, step: step, steps: steps) }
                 }
             }
             if let states { scatterStates(to: states, step: step, steps: steps) }
         }
     }
 
-    private func check(_ inputs: UnsafePointer<UnsafePointer<Float>?>, steps: Int) throws(Failure) {
-        for (index, tensor) in program.inputs.enumerated() {
-            if inputs[index] == nil {
-                throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name.string)') is NULL")
-            }
-            _ = try multiplied(steps, batch * tensor.count)
+    private func check(_ given: UnsafePointer<UnsafePointer<Float>?>, steps: Int) throws(Failure) {
+        for index in 0..<inputs.count {
+            if given[index] == nil { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL") }
+            _ = try multiplied(steps, batch &* inputs[index].count)
         }
+        guard checksIDs else { return }
         for check in model.idChecks {
-            try model.reportBadID(check.embedding, inputs[check.input].unsafelyUnwrapped,
-                                  count: batch * steps * program.inputs[check.input].count, input: check.input)
+            try model.reportBadID(check.embedding, given[check.input].unsafelyUnwrapped,
+                                  count: batch * steps * inputs[check.input].count, input: check.input)
         }
     }
 
-    private func gather(_ tensor: Tensor, from source: UnsafePointer<Float>, step: Int, steps: Int) {
-        for row in 0..<batch {
-            (tensor.data + row &* tensor.count).update(from: source + (row &* steps &+ step) &* tensor.count, count: tensor.count)
-        }
+    private func gather(_ index: Int, from source: UnsafePointer<Float>, step: Int, steps: Int) {
+        let (data, count) = inputs[index]
+        if steps == 1 { return data.copy(from: source, count: batch &* count) }
+        for row in 0..<batch { (data + row &* count).copy(from: source + (row &* steps &+ step) &* count, count: count) }
     }
 
-    private func scatter(_ tensor: Tensor, to output: UnsafeMutablePointer<Float>, step: Int, steps: Int) {
-        for row in 0..<batch {
-            (output + (row &* steps &+ step) &* tensor.count).update(from: tensor.data + row &* tensor.count, count: tensor.count)
-        }
+    private func scatter(_ index: Int, to output: UnsafeMutablePointer<Float>, step: Int, steps: Int) {
+        let (data, count) = outputs[index]
+        if steps == 1 { return output.copy(from: data, count: batch &* count) }
+        for row in 0..<batch { (output + (row &* steps &+ step) &* count).copy(from: data + row &* count, count: count) }
     }
 
     private func scatterStates(to states: UnsafePointer<UnsafeMutablePointer<Float>?>, step: Int, steps: Int) {
@@ -111,13 +121,13 @@ public final class Stream {
             guard let output = states[index] else { continue }
             let units = state.slot.units
             for row in 0..<batch {
-                (output + (row &* steps &+ step) &* units).update(from: place(state, row), count: units)
+                (output + (row &* steps &+ step) &* units).copy(from: place(state, row), count: units)
             }
         }
     }
 
     private func place(_ state: Model.State, _ row: Int) -> UnsafeMutablePointer<Float> {
-        current.floats + (row &* model.stateSize &+ state.offset)
+        current + (row &* stateSize &+ state.offset)
     }
 
     // MARK: State
@@ -128,7 +138,7 @@ public final class Stream {
     }
 
     public func reset(row: Int) {
-        (current.floats + row * model.stateSize).update(repeating: 0, count: model.stateSize)
+        (current + row * stateSize).update(repeating: 0, count: stateSize)
         positions[row] = 0
         fresh[row] = 1
     }
@@ -137,7 +147,7 @@ public final class Stream {
 
     /// Copies a shown state out: [batch][units].
     public func state(_ state: Model.State, into values: UnsafeMutablePointer<Float>) {
-        for row in 0..<batch { (values + row * state.slot.units).update(from: place(state, row), count: state.slot.units) }
+        for row in 0..<batch { (values + row * state.slot.units).copy(from: place(state, row), count: state.slot.units) }
     }
 
     /// Copies a shown state in. The model's own initial states no longer hold, and a masked step that comes next answers
@@ -145,9 +155,9 @@ public final class Stream {
     public func setState(_ state: Model.State, _ values: UnsafePointer<Float>) {
         for row in 0..<batch {
             let source = values + row * state.slot.units
-            place(state, row).update(from: source, count: state.slot.units)
+            place(state, row).copy(from: source, count: state.slot.units)
             if let previous = state.previousOutput {
-                (current.floats + (row * model.stateSize + previous)).update(from: source, count: state.slot.units)
+                (current + (row * stateSize + previous)).copy(from: source, count: state.slot.units)
             }
             fresh[row] = 0
         }
@@ -164,85 +174,39 @@ public final class Stream {
     }
 }
 
+/// Where inputs or outputs lie and how many floats a row has, as plain memory.
+final class Ports {
+    let count: Int
+    private let places: UnsafeMutablePointer<(data: UnsafeMutablePointer<Float>, count: Int)>
+
+    init(_ tensors: [Tensor]) {
+        count = tensors.count
+        places = .allocate(capacity: max(1, tensors.count))
+        for (index, tensor) in tensors.enumerated() { (places + index).initialize(to: (tensor.data, tensor.count)) }
+    }
+
+    deinit { places.deallocate() }
+
+    @inline(always)
+    subscript(_ index: Int) -> (data: UnsafeMutablePointer<Float>, count: Int) { places[index] }
+}
+
 // MARK: Snapshots
 
-/// A snapshot: little-endian 64-bit words (magic and version, model's fingerprint, batch, floats of a row), then for each
-/// row its position, whether it is fresh, and its states as 32-bit floats, then a hash of all that.
 extension Stream {
-    private static let magic: UInt64 = 0x0001_4D41_4544_5A43 // "CZDEAM", version 1
-    private static let headerSize = 32
-    private static let hashSize = 8
-
-    private var floatsPerRow: Int { model.states.reduce(0) { $0 + $1.slot.units } }
-    private var rowSize: Int { 8 + 1 + 4 * floatsPerRow }
+    private func rowState(_ row: Int) -> RowState {
+        RowState(position: positions + row, fresh: fresh + row, values: current + row &* stateSize)
+    }
 
     /// Bytes that a snapshot takes.
-    public var snapshotSize: Int { Stream.headerSize + batch * rowSize + Stream.hashSize }
+    public var snapshotSize: Int { Snapshot.size(model, rows: batch) }
 
     /// Writes `snapshotSize` bytes.
-    public func snapshot(into bytes: UnsafeMutableRawPointer) {
-        var place = bytes
-        func put<T: FixedWidthInteger>(_ value: T) {
-            place.storeBytes(of: value.littleEndian, as: T.self)
-            place += MemoryLayout<T>.size
-        }
-        put(Stream.magic)
-        put(model.fingerprint)
-        put(UInt64(batch))
-        put(UInt64(floatsPerRow))
-        for row in 0..<batch {
-            put(positions[row])
-            put(fresh[row])
-            for state in model.states {
-                let values = self.place(state, row)
-                for i in 0..<state.slot.units { put(values[i].bitPattern) }
-            }
-        }
-        put(Stream.hash(UnsafeRawBufferPointer(start: bytes, count: snapshotSize - Stream.hashSize)))
-    }
+    public func snapshot(into bytes: UnsafeMutableRawPointer) { Snapshot.write(model, rows: batch, into: bytes, rowState) }
 
     /// Continues from a snapshot. Changes nothing where it fails.
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
-        guard bytes.count >= Stream.headerSize + Stream.hashSize, let base = bytes.baseAddress else {
-            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, fewer than its header")
-        }
-        func get<T: FixedWidthInteger>(_ offset: Int, _ type: T.Type) -> T {
-            T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: type))
-        }
-        guard get(0, UInt64.self) == Stream.magic else {
-            throw Failure(.invalidFile, "this is not a snapshot of a stream, or one of another version")
-        }
-        let body = UnsafeRawBufferPointer(start: base, count: bytes.count - Stream.hashSize)
-        guard get(body.count, UInt64.self) == Stream.hash(body) else {
-            throw Failure(.invalidFile, "the snapshot is damaged: its checksum does not fit")
-        }
-        guard get(8, UInt64.self) == model.fingerprint else {
-            throw Failure(.mismatch, "the snapshot was taken of another model: its fingerprint differs")
-        }
-        guard get(16, UInt64.self) == UInt64(batch) else {
-            throw Failure(.mismatch, "the snapshot has \(get(16, UInt64.self)) rows, the stream \(batch)")
-        }
-        guard get(24, UInt64.self) == UInt64(floatsPerRow), bytes.count == snapshotSize else {
-            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, expected \(snapshotSize)")
-        }
-        var offset = Stream.headerSize
-        for row in 0..<batch {
-            positions[row] = get(offset, UInt64.self)
-            fresh[row] = get(offset + 8, UInt8.self) == 0 ? 0 : 1
-            offset += 9
-            for state in model.states {
-                let values = place(state, row)
-                for i in 0..<state.slot.units {
-                    values[i] = Float(bitPattern: get(offset, UInt32.self))
-                    offset += 4
-                }
-            }
-        }
-    }
-
-    private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        var hash = Hash64()
-        hash.combine(bytes: bytes)
-        return hash.value
+        try Snapshot.check(model, rows: batch, bytes)
+        Snapshot.read(model, rows: batch, bytes, rowState)
     }
 }

@@ -1,17 +1,17 @@
 extension Model {
     /// The table that Keras's summary() prints, with a column that tells whether the layer streams.
-    public var summary: String {
-        var rows: [[String]] = []
+    public var summary: Text {
+        var rows: [[Text]] = []
         for entry in entries {
-            let kind = entry.layer.name.string + " (" + entry.layer.className.string + ")"
-            rows.append([kind, describe(entry.shape), grouped(entry.parameterCount), entry.reason.utf8.isEmpty ? "yes" : "no"])
+            let kind = entry.layer.name + " (" + entry.layer.className + ")"
+            rows.append([kind, describe(entry.shape), grouped(entry.parameterCount), entry.reason.isEmpty ? "yes" : "no"])
         }
-        let head = ["Layer (type)", "Output Shape", "Param #", "Streams"]
-        var widths = head.map { $0.utf8.count }
+        let head: [Text] = ["Layer (type)", "Output Shape", "Param #", "Streams"]
+        var widths = head.map { $0.count }
         for row in rows {
-            for (i, cell) in row.enumerated() { widths[i] = max(widths[i], cell.utf8.count) }
+            for (i, cell) in row.enumerated() { widths[i] = max(widths[i], cell.count) }
         }
-        let line = String(repeating: "─", count: widths.reduce(0, +) + 3 * widths.count - 1)
+        let line = Text(repeating: "─", count: widths.reduce(0, +) + 3 * widths.count - 1)
         var text = line + "\n" + tableRow(head, widths) + line + "\n"
         for row in rows { text += tableRow(row, widths) }
         text += line + "\n"
@@ -26,10 +26,10 @@ extension Model {
         return text
     }
 
-    private func tableRow(_ cells: [String], _ widths: [Int]) -> String {
-        var text = ""
+    private func tableRow(_ cells: [Text], _ widths: [Int]) -> Text {
+        var text: Text = ""
         for (i, cell) in cells.enumerated() {
-            let padding = String(repeating: " ", count: widths[i] - cell.utf8.count)
+            let padding = Text(repeating: " ", count: widths[i] - cell.count)
             // Numbers stand to the right.
             text += " " + (i == 2 ? padding + cell : cell + padding) + "  "
         }
@@ -38,6 +38,6 @@ extension Model {
 }
 
 /// A number with its thousands set apart: 6,272.
-func grouped(_ number: Int) -> String {
-    number < 1000 ? "\(number)" : grouped(number / 1000) + "," + String("\(1000 + number % 1000)".utf8.dropFirst())!
+func grouped(_ number: Int) -> Text {
+    number < 1000 ? "\(number)" : grouped(number / 1000) + "," + Text(("\(1000 + number % 1000)" as Text).bytes.dropFirst())
 }

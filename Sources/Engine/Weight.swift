@@ -42,7 +42,7 @@ public final class Weight {
     /// Copies `count` values in.
     public func assign(_ source: UnsafePointer<Float>) throws(Failure) {
         let buffer = try AlignedBuffer(count: count)
-        buffer.floats.update(from: source, count: count)
+        buffer.floats.copy(from: source, count: count)
         adopt(buffer)
     }
 }

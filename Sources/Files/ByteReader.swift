@@ -4,7 +4,7 @@ import Engine
 /// end fails with what was to be read and where.
 struct ByteReader {
     /// What is read, for messages: "zip central directory".
-    let subject: String
+    let subject: Text
     /// All that may be read.
     let bytes: UnsafeRawBufferPointer
     /// Where in the file the bytes begin, for messages.
@@ -13,7 +13,7 @@ struct ByteReader {
     private(set) var offset: Int
 
     /// Reads `bytes`, which begin at `origin` of the file, from their beginning.
-    init(_ bytes: UnsafeRawBufferPointer, of subject: String, origin: Int = 0) {
+    init(_ bytes: UnsafeRawBufferPointer, of subject: Text, origin: Int = 0) {
         self.subject = subject
         self.bytes = bytes
         self.origin = origin
@@ -27,12 +27,12 @@ struct ByteReader {
     var remaining: Int { bytes.count - offset }
 
     /// An error at the place of the next byte.
-    func failure(_ text: String, code: Failure.Code = .invalidFile) -> Failure {
+    func failure(_ text: Text, code: Failure.Code = .invalidFile) -> Failure {
         Failure(code, "\(subject) at offset \(position): \(text)")
     }
 
     /// The next `count` bytes.
-    mutating func take(_ count: Int, _ what: String) throws(Failure) -> UnsafeRawBufferPointer {
+    mutating func take(_ count: Int, _ what: StaticString) throws(Failure) -> UnsafeRawBufferPointer {
         guard count >= 0, count <= remaining else {
             throw failure("\(what) needs \(count) bytes, but \(remaining) are left")
         }
@@ -42,12 +42,12 @@ struct ByteReader {
     }
 
     /// The next `count` bytes as a reader of their own.
-    mutating func part(_ count: Int, _ what: String) throws(Failure) -> ByteReader {
+    mutating func part(_ count: Int, _ what: StaticString) throws(Failure) -> ByteReader {
         let start = position
         return ByteReader(try take(count, what), of: subject, origin: start)
     }
 
-    mutating func skip(_ count: Int, _ what: String) throws(Failure) {
+    mutating func skip(_ count: Int, _ what: StaticString) throws(Failure) {
         _ = try take(count, what)
     }
 
@@ -56,29 +56,29 @@ struct ByteReader {
         offset = min(bytes.count, (offset + alignment - 1) / alignment * alignment)
     }
 
-    mutating func u8(_ what: String) throws(Failure) -> UInt8 { try take(1, what)[0] }
+    mutating func u8(_ what: StaticString) throws(Failure) -> UInt8 { try take(1, what)[0] }
 
-    mutating func u16(_ what: String) throws(Failure) -> UInt16 {
+    mutating func u16(_ what: StaticString) throws(Failure) -> UInt16 {
         UInt16(littleEndian: try take(2, what).loadUnaligned(as: UInt16.self))
     }
 
-    mutating func u32(_ what: String) throws(Failure) -> UInt32 {
+    mutating func u32(_ what: StaticString) throws(Failure) -> UInt32 {
         UInt32(littleEndian: try take(4, what).loadUnaligned(as: UInt32.self))
     }
 
-    mutating func u64(_ what: String) throws(Failure) -> UInt64 {
+    mutating func u64(_ what: StaticString) throws(Failure) -> UInt64 {
         UInt64(littleEndian: try take(8, what).loadUnaligned(as: UInt64.self))
     }
 
     /// A number of `width` bytes (0 … 8).
-    mutating func number(_ width: Int, _ what: String) throws(Failure) -> UInt64 {
+    mutating func number(_ width: Int, _ what: StaticString) throws(Failure) -> UInt64 {
         var value: UInt64 = 0
         for byte in try take(width, what).reversed() { value = value << 8 | UInt64(byte) }
         return value
     }
 
     /// A size of `width` bytes (0 … 8), which must not be beyond what an Int holds.
-    mutating func size(_ width: Int, _ what: String) throws(Failure) -> Int {
+    mutating func size(_ width: Int, _ what: StaticString) throws(Failure) -> Int {
         let value = try number(width, what)
         guard let size = Int(exactly: value) else { throw failure("\(what) is \(value), beyond any file's size") }
         return size
@@ -88,7 +88,7 @@ struct ByteReader {
     mutating func expect(_ signature: StaticString) throws(Failure) {
         let found = try take(signature.utf8CodeUnitCount, "the signature")
         guard signature.withUTF8Buffer({ $0.elementsEqual(found) }) else {
-            throw failure("the signature \(Name(stringLiteral: signature).string) is missing")
+            throw failure("the signature \(signature) is missing")
         }
     }
 

@@ -48,7 +48,7 @@ private struct Inflater {
     /// Bytes of the input that the stream took.
     var consumed: Int { inputOffset - bitCount / 8 }
 
-    private func failure(_ text: String) -> Failure { Failure(.invalidFile, "deflated data: \(text)") }
+    private func failure(_ text: Text) -> Failure { Failure(.invalidFile, "deflated data: \(text)") }
 
     mutating func run() throws(Failure) {
         var isLast = false

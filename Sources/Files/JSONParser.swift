@@ -5,7 +5,7 @@ extension JSON {
     ///
     /// The syntax is RFC 8259's, and Python's NaN, Infinity and -Infinity. Refused: invalid UTF-8, escapes of lone
     /// surrogates, more than `Limits.jsonDepth` levels. `subject` says in messages what the text is.
-    public init(_ text: UnsafeRawBufferPointer, subject: String = "JSON") throws(Failure) {
+    public init(_ text: UnsafeRawBufferPointer, subject: Text = "JSON") throws(Failure) {
         var parser = JSONParser(text: text, subject: subject)
         self = try parser.document()
     }
@@ -13,15 +13,15 @@ extension JSON {
 
 private struct JSONParser {
     let text: UnsafeRawBufferPointer
-    let subject: String
+    let subject: Text
     private var offset = 0
 
-    init(text: UnsafeRawBufferPointer, subject: String) {
+    init(text: UnsafeRawBufferPointer, subject: Text) {
         self.text = text
         self.subject = subject
     }
 
-    private func failure(_ message: String) -> Failure { Failure(.invalidFile, "\(subject) at offset \(offset): \(message)") }
+    private func failure(_ message: Text) -> Failure { Failure(.invalidFile, "\(subject) at offset \(offset): \(message)") }
 
     /// The next byte; nil at the end.
     private var next: UInt8? { offset < text.count ? text[offset] : nil }
@@ -64,7 +64,7 @@ private struct JSONParser {
     private mutating func word(_ word: StaticString, _ json: JSON) throws(Failure) -> JSON {
         let end = offset + word.utf8CodeUnitCount
         guard end <= text.count, word.withUTF8Buffer({ $0.elementsEqual(text[offset..<end]) }) else {
-            throw failure("expected \(Name(stringLiteral: word).string)")
+            throw failure("expected \(word)")
         }
         offset = end
         return json

@@ -28,12 +28,12 @@ public func writeFile(path: UnsafePointer<CChar>, size: Int, _ fill: (UnsafeMuta
 }
 
 /// A C string for a message.
-private func shown(_ text: UnsafePointer<CChar>) -> String {
+private func shown(_ text: UnsafePointer<CChar>) -> Text {
     var bytes: [UInt8] = []
     var next = text
     while next.pointee != 0 && bytes.count < 1024 {
         bytes.append(UInt8(bitPattern: next.pointee))
         next += 1
     }
-    return Name(bytes).string
+    return Name(bytes)
 }

@@ -28,7 +28,7 @@ public func createModel(architecture: UnsafeRawBufferPointer, seed: UInt64) thro
 private func loadKerasZip(_ bytes: UnsafeRawBufferPointer) throws(Failure) -> Model {
     let zip = try Zip(bytes)
     func entry(_ name: Name) throws(Failure) -> ZipContent {
-        guard let content = try zip.content(name) else { throw Failure(.invalidFile, "the .keras file has no \(name.string)") }
+        guard let content = try zip.content(name) else { throw Failure(.invalidFile, "the .keras file has no \(name)") }
         return content
     }
     let config = try entry("config.json").json()

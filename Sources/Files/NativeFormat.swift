@@ -21,15 +21,15 @@ public func saveModel(_ model: Model, path: UnsafePointer<CChar>) throws(Failure
 func loadNative(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?) throws(Failure) -> Model {
     let file = try SafeTensors(bytes)
     guard let architecture = file.metadata(architectureKey) else {
-        throw Failure(.invalidFile, "the safetensors file has no \(architectureKey.string) in its metadata: Cadenza did not write it")
+        throw Failure(.invalidFile, "the safetensors file has no \(architectureKey) in its metadata: Cadenza did not write it")
     }
     let model = try architecture.bytes.withThrowing { text throws(Failure) in
         try importOwn(try JSON(text), version: nil).model
     }
     for weight in model.weights {
-        guard let tensor = file.tensor(weight.path) else { throw Failure(.invalidFile, "the file has no weight '\(weight.path.string)'") }
+        guard let tensor = file.tensor(weight.path) else { throw Failure(.invalidFile, "the file has no weight '\(weight.path)'") }
         guard tensor.shape == weight.shape else {
-            throw Failure(.invalidFile, "weight '\(weight.path.string)' has shape \(tensor.shape) in the file, the model needs \(weight.shape)")
+            throw Failure(.invalidFile, "weight '\(weight.path)' has shape \(tensor.shape) in the file, the model needs \(weight.shape)")
         }
         if let owner, let inPlace = tensor.floatsInPlace {
             weight.adopt(inPlace, owner: owner)

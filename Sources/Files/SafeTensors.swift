@@ -95,14 +95,14 @@ public final class SafeTensors {
         guard end == data.count else { throw reader.failure("\(data.count) bytes of values are there, the tensors have \(end)") }
     }
 
-    private static func failure(_ name: Name, _ text: String, _ code: Failure.Code = .invalidFile) -> Failure {
-        Failure(code, "safetensors file, tensor '\(name.string)': \(text)")
+    private static func failure(_ name: Name, _ text: Text, _ code: Failure.Code = .invalidFile) -> Failure {
+        Failure(code, "safetensors file, tensor '\(name)': \(text)")
     }
 
     private func readMetadata(_ value: JSON) throws(Failure) {
         guard let members = value.object else { throw Failure(.invalidFile, "safetensors file: its metadata is no JSON object") }
         for (key, value) in members {
-            guard let text = value.name else { throw Failure(.invalidFile, "safetensors file: metadata '\(key.string)' is no string") }
+            guard let text = value.name else { throw Failure(.invalidFile, "safetensors file: metadata '\(key)' is no string") }
             metadata[key] = text
         }
     }
@@ -113,7 +113,7 @@ public final class SafeTensors {
             throw failure(name, "dtype, shape or data_offsets is missing")
         }
         guard let type = ElementType(typeName) else {
-            throw failure(name, "dtype \(typeName.string) is not one that Cadenza knows", .unsupported)
+            throw failure(name, "dtype \(typeName) is not one that Cadenza knows", .unsupported)
         }
         guard let start = offsets[0].int, let end = offsets[1].int, start >= 0, end >= start, end <= data.count else {
             throw failure(name, "its data_offsets are not within the \(data.count) bytes of values")
@@ -162,7 +162,7 @@ extension SafeTensors.Tensor {
         case .float64:
             for i in 0..<count { floats[i] = Float(Double(bitPattern: value(i, UInt64.self))) }
         case .other(let type, _):
-            throw Failure(.unsupported, "safetensors file, tensor '\(name.string)': \(type.string) values are not ones that Cadenza reads "
+            throw Failure(.unsupported, "safetensors file, tensor '\(name)': \(type) values are not ones that Cadenza reads "
                 + "(F32, F16, BF16, F64)")
         }
         return buffer

@@ -30,7 +30,7 @@ public struct SafeTensorsWriter {
     /// already, that is the format's or the padding's, or that is not UTF-8.
     public mutating func add(_ name: Name, shape: [Int], values: UnsafePointer<Float>) throws(Failure) {
         guard !name.hasPrefix(SafeTensors.paddingPrefix), name.isUTF8, names.insert(name).inserted else {
-            throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name.string)' (again)")
+            throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name)' (again)")
         }
         let start = SafeTensorsWriter.aligned(tensors.last?.place.upperBound ?? 0)
         let size = try multiplied(try shape.elementCount(), MemoryLayout<Float>.stride)

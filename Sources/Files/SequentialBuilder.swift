@@ -57,7 +57,7 @@ private struct OptionParser {
             guard !key.isEmpty, place < bytes.count, bytes[place] == UInt8(ascii: "=") else { throw failure("name=value") }
             place += 1
             skipSpace()
-            if options.contains(where: { $0.0 == key }) { throw Failure(.invalidArgument, "options of \(owner.string): \(key.string) is given twice") }
+            if options.contains(where: { $0.0 == key }) { throw Failure(.invalidArgument, "options of \(owner): \(key) is given twice") }
             options.append((key, try value()))
             skipSpace()
             if place == bytes.count { break }
@@ -68,8 +68,8 @@ private struct OptionParser {
         return options
     }
 
-    private func failure(_ expected: String) -> Failure {
-        Failure(.invalidArgument, "options of \(owner.string): expected \(expected) at byte \(place)")
+    private func failure(_ expected: Text) -> Failure {
+        Failure(.invalidArgument, "options of \(owner): expected \(expected) at byte \(place)")
     }
 
     private mutating func skipSpace() {

@@ -13,7 +13,7 @@ public final class Zip {
         /// Number of bytes that they expand to.
         let size: Int
         /// Why its content cannot be read; nil where it can.
-        let obstacle: String?
+        let obstacle: Text?
     }
 
     private let bytes: UnsafeRawBufferPointer
@@ -36,7 +36,7 @@ public final class Zip {
         for _ in 0..<directory.count {
             let (entry, place) = try Zip.readEntry(&reader, bytes, directory)
             guard entries.updateValue(entry, forKey: entry.name) == nil else {
-                throw Failure(.invalidFile, "zip directory: two entries are named '\(entry.name.string)'")
+                throw Failure(.invalidFile, "zip directory: two entries are named '\(entry.name)'")
             }
             names.append(entry.name)
             occupied.append(place)
@@ -76,8 +76,8 @@ public final class Zip {
         return content
     }
 
-    private static func failure(_ name: Name, _ text: String, _ code: Failure.Code = .invalidFile) -> Failure {
-        Failure(code, "zip entry '\(name.string)': \(text)")
+    private static func failure(_ name: Name, _ text: Text, _ code: Failure.Code = .invalidFile) -> Failure {
+        Failure(code, "zip entry '\(name)': \(text)")
     }
 
     /// Reads a record of the directory and the entry's own header, which lies before the directory. Also returns the bytes
@@ -104,7 +104,7 @@ public final class Zip {
             throw failure(name, "its offset \(offset) is not before the directory at \(end)")
         }
         let start = directory.shift + Int(offset)
-        var header = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), of: "zip entry '\(name.string)'", origin: start)
+        var header = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), of: "zip entry '\(name)'", origin: start)
         try header.expect("PK\u{03}\u{04}")
         try header.skip(2, "the version")
         let ownFlags = try header.u16("the flags"), ownMethod = try header.u16("the method")
@@ -121,7 +121,7 @@ public final class Zip {
         let first = start + header.offset
         try header.skip(storedCount, "the data")
         guard method != 0 || size == stored else { throw failure(name, "it is stored as it is, but its two sizes differ") }
-        let obstacle = (flags | ownFlags) & 1 != 0 ? "it is encrypted"
+        let obstacle: Text? = (flags | ownFlags) & 1 != 0 ? "it is encrypted"
             : method != 0 && method != 8 ? "compression method \(method) is not one that Cadenza reads (0 stored, 8 deflated)" : nil
         let place = first..<first + storedCount
         return (Entry(name: name, method: method, crc: crc, stored: place, size: sizeCount, obstacle: obstacle), start..<place.upperBound)

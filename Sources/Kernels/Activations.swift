@@ -28,8 +28,11 @@ extension cz_activation {
         let a = Vector(self.a), b = Vector(self.b), c = Vector(self.c)
         let zero = Vector(0), one = Vector(1)
         switch cz_activation_kind(UInt32(bitPattern: kind)) {
-        case CZ_SIGMOID:
-            return sigmoid(x)
+        case CZ_SIGMOID, CZ_SILU, CZ_GELU_TANH:
+            // (1 + tanh u) / 2 = sigmoid(2u), u = √(2/π)·(x + 0.044715·x³)
+            let isGELU = kind == Int32(bitPattern: CZ_GELU_TANH.rawValue)
+            let s = sigmoid(isGELU ? x * fused(x * x, Vector(2 * 0.7978846 * 0.044715), Vector(2 * 0.7978846)) : x)
+            return isSigmoid ? s : x * s
         case CZ_TANH:
             return tanh(x)
         case CZ_RELU:
@@ -45,12 +48,6 @@ extension cz_activation {
             return x.replaced(by: a * exponentialMinusOne((x / a).atMost(zero)), where: x .< zero)
         case CZ_GELU:
             return x * normalDistribution(x)
-        case CZ_GELU_TANH:
-            // (1 + tanh u) / 2 = sigmoid(2u), u = √(2/π)·(x + 0.044715·x³)
-            let u = x * fused(x * x, Vector(2 * 0.7978846 * 0.044715), Vector(2 * 0.7978846))
-            return x * sigmoid(u)
-        case CZ_SILU:
-            return x * sigmoid(x)
         case CZ_MISH:
             // tanh(log(1 + e)) = n / (n + 2), n = e·(e + 2), e = e^x
             let e = exponential(x.atMost(Vector(20)))

@@ -1,5 +1,5 @@
 /// out = start + x·W; the arguments are those of `affine` in kernels.h.
-struct Affine: BlockKernel {
+struct Affine {
     let x: UnsafePointer<Float>
     let xStride: Int
     let inputs: Int
@@ -10,59 +10,58 @@ struct Affine: BlockKernel {
     let out: UnsafeMutablePointer<Float>
     let outStride: Int
 
-    /// A block is as many panels as the widest tile has.
+    /// Four panels of weights serve all rows before the next four are read.
     @inline(always)
     func run(rows: Int) {
-        let width = Level.panels &* 16
-        run(rows: rows, blocks: (outputs &+ width &- 1) / width)
-    }
-
-    @inline(always)
-    func run<let rows: Int, let panels: Int>(_ tile: Tile<rows, panels>.Type, row: Int, block: Int) {
-        var column = block &* Level.panels &* 16
-        let end = outputs &- column < Level.panels &* 16 ? outputs : column &+ Level.panels &* 16
-        while column < end {
-            let count = end &- column
-            if count >= panels &* 16 {
-                product(tile, row, column)
+        var column = 0
+        while column < outputs {
+            let left = (outputs &- column) / 16
+            if left > 0 {
+                let panels = left < 4 ? left : 4
+                forEachGroup(of: rows) { row, count in
+                    sums(row, column, out: out + (row &* outStride &+ column), outStride).add(rows: count, panels: panels)
+                }
                 column &+= panels &* 16
-            } else if panels > 3 && count >= 48 {
-                product(Tile<rows, 3>.self, row, column)
-                column &+= 48
-            } else if panels > 2 && count >= 32 {
-                product(Tile<rows, 2>.self, row, column)
-                column &+= 32
-            } else if count >= 16 {
-                product(Tile<rows, 1>.self, row, column)
-                column &+= 16
             } else {
-                partialProduct(Tile<rows, 1>.self, row, column, count)
-                column = end
+                lastPanel(rows: rows, column)
+                column = outputs
             }
         }
-    }
-
-    /// The outputs of whole panels.
-    @inline(always)
-    private func product<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, _ row: Int, _ column: Int) {
-        var tile = Tile<rows, panels>()
-        if let start { tile = Tile(start + (row &* startStride &+ column), stride: startStride) }
-        tile.add(x + row &* xStride, stride: xStride, inputs: inputs, packed + column &* inputs)
-        tile.write(out + (row &* outStride &+ column), stride: outStride)
     }
 
     /// The outputs of the last panel, where it is not whole.
-    @inline(always)
-    private func partialProduct<let rows: Int>(_: Tile<rows, 1>.Type, _ row: Int, _ column: Int, _ count: Int) {
-        var tile = Tile<rows, 1>()
-        if let start {
-            for i in 0..<rows {
-                tile.sums[unchecked: i][unchecked: 0] = Vector(start + ((row &+ i) &* startStride &+ column), count: count)
+    @inline(never)
+    private func lastPanel(rows: Int, _ column: Int) {
+        let lanes = outputs &- column
+        if rows == 1 {
+            var tile = Tile<1, 1>()
+            if let start { tile[0] = Vector(start + column, count: lanes) }
+            tile.add(x, stride: xStride, inputs: inputs, packed + column &* inputs)
+            tile[0].store(out + column, count: lanes)
+            return
+        }
+        var scratch = InlineArray<6, Vector>(repeating: Vector(0))
+        withUnsafeMutablePointer(to: &scratch) {
+            let sums = UnsafeMutableRawPointer($0).assumingMemoryBound(to: Float.self)
+            forEachGroup(of: rows) { row, count in
+                var product = self.sums(row, column, out: sums, 16)
+                if let start {
+                    for i in 0..<count {
+                        Vector(start + ((row &+ i) &* startStride &+ column), count: lanes).store(sums + i &* 16)
+                    }
+                    product.start = UnsafePointer(sums)
+                    product.startStride = 16
+                }
+                product.add(rows: count, panels: 1)
+                for i in 0..<count { Vector(sums + i &* 16).store(out + ((row &+ i) &* outStride &+ column), count: lanes) }
             }
         }
-        tile.add(x + row &* xStride, stride: xStride, inputs: inputs, packed + column &* inputs)
-        for i in 0..<rows {
-            tile.sums[unchecked: i][unchecked: 0].store(out + ((row &+ i) &* outStride &+ column), count: count)
-        }
+    }
+
+    @inline(always)
+    private func sums(_ row: Int, _ column: Int, out: UnsafeMutablePointer<Float>, _ outStride: Int) -> Sums {
+        let weights = packed + column &* inputs
+        return Sums(start: start.map { $0 + (row &* startStride &+ column) }, startStride: startStride, x: x, kernel: weights,
+                    h: x + row &* xStride, hStride: xStride, units: inputs, recurrent: weights, out: out, outStride: outStride)
     }
 }

@@ -6,182 +6,174 @@ struct GRU {
 
     @inline(always)
     func run() {
-        let rows = call.pointee.rows, blocks = (call.pointee.units &+ 15) / 16
-        if call.pointee.recurrent_h == nil {
-            GRUResetAfter(call: call).run(rows: rows, blocks: blocks)
-        } else {
-            GRUGates(call: call).run(rows: rows, blocks: blocks)
-            GRUCandidate(call: call).run(rows: rows, blocks: (blocks &+ Level.panels &- 1) / Level.panels)
+        if Level.isOneRowApart && call.pointee.rows == 1 && call.pointee.recurrent_h == nil {
+            for block in 0..<blocks { oneRow(block) }
+            return
         }
-    }
-}
-
-/// The whole step of a block of 16 units, where the reset comes after the product.
-private struct GRUResetAfter: BlockKernel {
-    let call: UnsafePointer<cz_gru>
-
-    @inline(always)
-    func run<let rows: Int, let panels: Int>(_ tile: Tile<rows, panels>.Type, row: Int, block: Int) {
-        let panel = block &* 3
-        let recurrentBias = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
-        // The h gate's product with x is set aside, and its product with h starts from the recurrent bias.
-        if panels >= 3 {
-            var gates: Tile<rows, 3> = call.inputSums(row: row, panel: panel)
-            var input = Tile<rows, 1>()
-            for i in 0..<rows {
-                input.sums[unchecked: i][unchecked: 0] = gates.sums[unchecked: i][unchecked: 2]
-                gates.sums[unchecked: i][unchecked: 2] = recurrentBias
-            }
-            call.addState(to: &gates, row: row, panel: panel)
-            for i in 0..<rows {
-                finish(row: row &+ i, block: block, z: gates.sums[unchecked: i][unchecked: 0],
-                       r: gates.sums[unchecked: i][unchecked: 1], recurrent: gates.sums[unchecked: i][unchecked: 2],
-                       input: input.sums[unchecked: i][unchecked: 0])
-            }
-        } else {
-            let gates = InlineArray<2, Tile<rows, 1>> {
-                var sums: Tile<rows, 1> = call.inputSums(row: row, panel: panel &+ $0)
-                call.addState(to: &sums, row: row, panel: panel &+ $0)
-                return sums
-            }
-            let input: Tile<rows, 1> = call.inputSums(row: row, panel: panel &+ 2)
-            var recurrent = Tile<rows, 1>(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16, stride: 0)
-            call.addState(to: &recurrent, row: row, panel: panel &+ 2)
-            for i in 0..<rows {
-                finish(row: row &+ i, block: block, z: gates[unchecked: 0].sums[unchecked: i][unchecked: 0],
-                       r: gates[unchecked: 1].sums[unchecked: i][unchecked: 0],
-                       recurrent: recurrent.sums[unchecked: i][unchecked: 0], input: input.sums[unchecked: i][unchecked: 0])
-            }
-        }
-    }
-
-    /// The new state from the gates' sums.
-    @inline(always)
-    private func finish(row: Int, block: Int, z: Vector, r: Vector, recurrent: Vector, input: Vector) {
-        call.finish(row: row, block: block, update: call.gate(z), candidate: fused(call.gate(r), recurrent, input))
-    }
-}
-
-/// Where the reset comes before the product: z and r·h of a block into scratch, [rows][2][blocks · 16].
-private struct GRUGates: BlockKernel {
-    let call: UnsafePointer<cz_gru>
-
-    @inline(always)
-    func run<let rows: Int, let panels: Int>(_ tile: Tile<rows, panels>.Type, row: Int, block: Int) {
-        if panels >= 2 {
-            finish(InlineArray<1, Tile<rows, 2>> { _ in sums(row: row, block: block, gate: 0) }, row: row, block: block)
-        } else {
-            finish(InlineArray<2, Tile<rows, 1>> { sums(row: row, block: block, gate: $0) }, row: row, block: block)
-        }
-    }
-
-    /// The sums of a block's gates from `gate` on.
-    @inline(always)
-    private func sums<let rows: Int, let panels: Int>(row: Int, block: Int, gate: Int) -> Tile<rows, panels> {
-        var tile: Tile<rows, panels> = call.inputSums(row: row, panel: block &* 3 &+ gate)
-        call.addState(to: &tile, row: row, panel: block &* 2 &+ gate)
-        return tile
-    }
-
-    @inline(always)
-    private func finish<let tiles: Int, let rows: Int, let panels: Int>(
-        _ gates: borrowing InlineArray<tiles, Tile<rows, panels>>, row: Int, block: Int
-    ) {
-        for i in 0..<rows {
-            let scratch = call.scratch(row: row &+ i) + block &* 16
-            let h = Vector(call.pointee.h.unsafelyUnwrapped + ((row &+ i) &* call.pointee.state_stride &+ block &* 16))
-            call.gate(gates[unchecked: 0].sums[unchecked: i][unchecked: 0]).store(scratch)
-            let reset = call.gate(gates[unchecked: 1 / panels].sums[unchecked: i][unchecked: 1 % panels])
-            (reset * h).store(scratch + call.paddedUnits)
-        }
-    }
-}
-
-/// … and from them the new state, once all units' r·h are there. A block here is as many panels as the widest tile has.
-private struct GRUCandidate: BlockKernel {
-    let call: UnsafePointer<cz_gru>
-
-    @inline(always)
-    func run<let rows: Int, let panels: Int>(_ tile: Tile<rows, panels>.Type, row: Int, block: Int) {
-        var panel = block &* Level.panels
-        let all = call.paddedUnits / 16
-        let end = all < panel &+ Level.panels ? all : panel &+ Level.panels
-        while panel < end {
-            if end &- panel >= panels {
-                step(tile, row: row, first: panel)
-                panel &+= panels
+        var scratch = Scratch()
+        scratch.with { sums in
+            if call.pointee.recurrent_h == nil {
+                resetAfter(sums)
             } else {
-                step(Tile<rows, 1>.self, row: row, first: panel)
-                panel &+= 1
+                gates(sums)
+                candidates(sums)
             }
         }
     }
 
-    /// The new state of panels side by side. Their products with h lie side by side, those with x apart.
+    // MARK: Reset after the product
+
+    /// The whole step of a block of 16 units. The h gate's product with x is set aside, and its product with h starts from
+    /// the recurrent bias.
     @inline(always)
-    private func step<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, row: Int, first: Int) {
-        let units = call.pointee.units, width = call.paddedUnits
-        var sums = Tile<rows, panels>()
-        for panel in 0..<panels {
-            let input: Tile<rows, 1> = call.inputSums(row: row, panel: (first &+ panel) &* 3 &+ 2)
-            for i in 0..<rows { sums.sums[unchecked: i][unchecked: panel] = input.sums[unchecked: i][unchecked: 0] }
-        }
-        sums.add(call.scratch(row: row) + width, stride: 2 &* width, inputs: units,
-                 call.pointee.recurrent_h.unsafelyUnwrapped + first &* units &* 16)
-        for i in 0..<rows {
-            for panel in 0..<panels {
-                call.finish(row: row &+ i, block: first &+ panel,
-                            update: Vector(call.scratch(row: row &+ i) + (first &+ panel) &* 16),
-                            candidate: sums.sums[unchecked: i][unchecked: panel])
+    private func resetAfter(_ sums: UnsafeMutablePointer<Float>) {
+        for block in 0..<blocks {
+            forEachGroup(of: call.pointee.rows) { row, count in
+                inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 3)
+                let recurrentBias = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
+                for i in 0..<count {
+                    let gate = sums + (i &* Scratch.stride &+ 32)
+                    Vector(gate).store(gate + 16)
+                    recurrentBias.store(gate)
+                }
+                stateSums(row: row, weights: call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units, out: sums)
+                    .add(rows: count, panels: 3)
+                finishResetAfter(sums, row: row, count: count, block: block)
             }
         }
     }
-}
 
-extension UnsafePointer<cz_gru> {
-    /// Units in whole blocks.
+    /// The same for the only row.
     @inline(always)
-    fileprivate var paddedUnits: Int { (pointee.units &+ 15) / 16 &* 16 }
-
-    /// A row of scratch: z, then r·h.
-    @inline(always)
-    fileprivate func scratch(row: Int) -> UnsafeMutablePointer<Float> {
-        pointee.scratch.unsafelyUnwrapped + row &* 2 &* paddedUnits
+    private func oneRow(_ block: Int) {
+        let out = call.pointee.h_out.unsafelyUnwrapped
+        var gates: Tile<1, 3> = inputSums(row: 0, panel: block &* 3, out: out).tile(at: 0)
+        let input = gates[2]
+        gates[2] = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
+        gates.add(call.pointee.h.unsafelyUnwrapped, stride: 0, inputs: units,
+                  call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units)
+        finish(row: 0, block: block, update: gate(gates[0]), candidate: fused(gate(gates[1]), gates[2], input))
     }
 
-    /// The bias and x's products, or `start`, of panels side by side.
-    @inline(always)
-    fileprivate func inputSums<let rows: Int, let panels: Int>(row: Int, panel: Int) -> Tile<rows, panels> {
-        guard let x = pointee.x else {
-            return Tile(pointee.start.unsafelyUnwrapped + (row &* pointee.start_stride &+ panel &* 16), stride: pointee.start_stride)
+    @inline(never)
+    private func finishResetAfter(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
+        for i in 0..<count {
+            let gates = sums + i &* Scratch.stride
+            finish(row: row &+ i, block: block, update: gate(Vector(gates)),
+                   candidate: fused(gate(Vector(gates + 16)), Vector(gates + 32), Vector(gates + 48)))
         }
-        var tile = Tile<rows, panels>(pointee.bias.unsafelyUnwrapped + panel &* 16, stride: 0)
-        tile.add(x + row &* pointee.x_stride, stride: pointee.x_stride, inputs: pointee.inputs,
-                 pointee.kernel.unsafelyUnwrapped + panel &* pointee.inputs &* 16)
-        return tile
     }
 
-    /// Adds h's products with panels side by side.
+    // MARK: Reset before the product
+
+    /// z and r·h of all units into the call's scratch, [rows][2][blocks · 16].
     @inline(always)
-    fileprivate func addState<let rows: Int, let panels: Int>(to tile: inout Tile<rows, panels>, row: Int, panel: Int) {
-        tile.add(pointee.h.unsafelyUnwrapped + row &* pointee.state_stride, stride: pointee.state_stride, inputs: pointee.units,
-                 pointee.recurrent.unsafelyUnwrapped + panel &* pointee.units &* 16)
+    private func gates(_ sums: UnsafeMutablePointer<Float>) {
+        for block in 0..<blocks {
+            forEachGroup(of: call.pointee.rows) { row, count in
+                inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 2)
+                stateSums(row: row, weights: call.pointee.recurrent.unsafelyUnwrapped + block &* 32 &* units, out: sums)
+                    .add(rows: count, panels: 2)
+                finishGates(sums, row: row, count: count, block: block)
+            }
+        }
+    }
+
+    @inline(never)
+    private func finishGates(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
+        for i in 0..<count {
+            let gates = sums + i &* Scratch.stride, kept = kept(row: row &+ i) + block &* 16
+            gate(Vector(gates)).store(kept)
+            (gate(Vector(gates + 16)) * state(row: row &+ i, block: block)).store(kept + blocks &* 16)
+        }
+    }
+
+    /// … and from them the new state, once all units' r·h are there. A block's products with r·h lie side by side, those
+    /// with x apart.
+    @inline(always)
+    private func candidates(_ sums: UnsafeMutablePointer<Float>) {
+        var block = 0
+        while block < blocks {
+            let panels = blocks &- block < 4 ? blocks &- block : 4
+            forEachGroup(of: call.pointee.rows) { row, count in
+                for panel in 0..<panels {
+                    inputSums(row: row, panel: (block &+ panel) &* 3 &+ 2, out: sums + panel &* 16).add(rows: count, panels: 1)
+                }
+                var products = stateSums(row: row, weights: call.pointee.recurrent_h.unsafelyUnwrapped + block &* 16 &* units, out: sums)
+                products.h = UnsafePointer(kept(row: row) + blocks &* 16)
+                products.hStride = 2 &* blocks &* 16
+                products.add(rows: count, panels: panels)
+                for panel in 0..<panels { finishCandidate(sums + panel &* 16, row: row, count: count, block: block &+ panel) }
+            }
+            block &+= panels
+        }
+    }
+
+    @inline(never)
+    private func finishCandidate(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
+        for i in 0..<count {
+            finish(row: row &+ i, block: block, update: Vector(kept(row: row &+ i) + block &* 16),
+                   candidate: Vector(sums + i &* Scratch.stride))
+        }
+    }
+
+    // MARK: Both
+
+    @inline(always)
+    private var units: Int { call.pointee.units }
+    @inline(always)
+    private var blocks: Int { (call.pointee.units &+ 15) / 16 }
+
+    /// What a row keeps in the call's scratch: z, then r·h.
+    @inline(always)
+    private func kept(row: Int) -> UnsafeMutablePointer<Float> {
+        call.pointee.scratch.unsafelyUnwrapped + row &* 2 &* blocks &* 16
+    }
+
+    @inline(always)
+    private func state(row: Int, block: Int) -> Vector {
+        Vector(call.pointee.h.unsafelyUnwrapped + (row &* call.pointee.state_stride &+ block &* 16))
+    }
+
+    /// The bias and x's products, or `start`.
+    @inline(always)
+    private func inputSums(row: Int, panel: Int, out: UnsafeMutablePointer<Float>) -> Sums {
+        let weights = call.pointee.recurrent.unsafelyUnwrapped, h = call.pointee.h.unsafelyUnwrapped
+        var sums = Sums(x: h, kernel: weights, h: h, recurrent: weights, out: out, outStride: Scratch.stride)
+        if let x = call.pointee.x {
+            sums.start = call.pointee.bias.unsafelyUnwrapped + panel &* 16
+            sums.h = x + row &* call.pointee.x_stride
+            sums.hStride = call.pointee.x_stride
+            sums.units = call.pointee.inputs
+            sums.recurrent = call.pointee.kernel.unsafelyUnwrapped + panel &* call.pointee.inputs &* 16
+        } else {
+            sums.start = call.pointee.start.unsafelyUnwrapped + (row &* call.pointee.start_stride &+ panel &* 16)
+            sums.startStride = call.pointee.start_stride
+        }
+        return sums
+    }
+
+    /// `out` and h's products.
+    @inline(always)
+    private func stateSums(row: Int, weights: UnsafePointer<Float>, out: UnsafeMutablePointer<Float>) -> Sums {
+        let h = call.pointee.h.unsafelyUnwrapped + row &* call.pointee.state_stride
+        return Sums(start: UnsafePointer(out), startStride: Scratch.stride, x: h, kernel: weights,
+                    h: h, hStride: call.pointee.state_stride, units: units, recurrent: weights, out: out, outStride: Scratch.stride)
     }
 
     /// The recurrent activation.
     @inline(always)
-    fileprivate func gate(_ sum: Vector) -> Vector {
-        pointee.recurrent_activation.isSigmoid ? sigmoid(sum) : pointee.recurrent_activation.applied(to: sum)
+    private func gate(_ sum: Vector) -> Vector {
+        call.pointee.recurrent_activation.isSigmoid ? sigmoid(sum) : call.pointee.recurrent_activation.applied(to: sum)
     }
 
     /// h' = z·h + (1 − z)·activation(candidate) of one block of one row.
     @inline(always)
-    fileprivate func finish(row: Int, block: Int, update z: Vector, candidate sum: Vector) {
-        let candidate = pointee.activation.isTanh ? tanh(sum) : pointee.activation.applied(to: sum)
-        let h = Vector(pointee.h.unsafelyUnwrapped + (row &* pointee.state_stride &+ block &* 16))
-        let next = fused(z, h, (Vector(1) - z) * candidate)
-        let lanes = pointee.units &- block &* 16
+    private func finish(row: Int, block: Int, update z: Vector, candidate sum: Vector) {
+        let candidate = call.pointee.activation.isTanh ? tanh(sum) : call.pointee.activation.applied(to: sum)
+        let next = fused(z, state(row: row, block: block), (Vector(1) - z) * candidate)
+        let lanes = units &- block &* 16
         (lanes < 16 ? next.keeping(lanes) : next)
-            .store(pointee.h_out.unsafelyUnwrapped + (row &* pointee.state_out_stride &+ block &* 16))
+            .store(call.pointee.h_out.unsafelyUnwrapped + (row &* call.pointee.state_out_stride &+ block &* 16))
     }
 }

@@ -1,6 +1,6 @@
 // Elementary functions of sixteen values at once. Their coefficients are ours: Tests/kernels/coefficients.py finds
 // them. Every product that is added is one `fused` and nothing is reassociated, so that all instruction sets with
-// a fused multiply-add give the same bits. NaN gives NaN.
+// a fused multiply-add give the same bits. NaN gives NaN. What gates need is inlined, the rest is calls.
 
 /// 1.5·2²³: adding it leaves a float's nearest integer in the lowest bits.
 private let roundingMagic: Float = 12_582_912
@@ -47,7 +47,7 @@ private func splitNegative(_ x: Vector, offset: Float) -> (rest: Vector, rounded
 }
 
 /// e^x, over its whole range down to the subnormal numbers.
-@inline(always)
+@inline(never)
 func exponential(_ x: Vector) -> Vector {
     let (rest, rounded) = split(x.atLeast(Vector(-104)).atMost(Vector(89)), offset: 0)
     // 2ⁿ in two factors, as n reaches from −150 to 128.
@@ -59,7 +59,7 @@ func exponential(_ x: Vector) -> Vector {
 }
 
 /// e^x − 1 for x ≤ 88.
-@inline(always)
+@inline(never)
 func exponentialMinusOne(_ x: Vector) -> Vector {
     let (rest, rounded) = split(x.atLeast(Vector(-32)), offset: 127)
     let scale = powerOfTwo(rounded)
@@ -126,7 +126,7 @@ private func logarithmTail(_ f: Vector) -> Vector {
 }
 
 /// The natural logarithm; −∞ of 0, NaN of negative numbers.
-@inline(always)
+@inline(never)
 func logarithm(_ x: Vector) -> Vector {
     // Subnormal numbers are brought up by 2²³ first.
     let isSmall = x .< Vector(Float.leastNormalMagnitude)
@@ -154,7 +154,7 @@ func logarithmOfOnePlus(_ e: Vector) -> Vector {
 }
 
 /// log(1 + e^x).
-@inline(always)
+@inline(never)
 func softplus(_ x: Vector) -> Vector {
     x.atLeast(Vector(0)) + logarithmOfOnePlus(exponential(-x.magnitude))
 }

@@ -7,6 +7,13 @@ import CSystem
 struct Tile<let rows: Int, let panels: Int> {
     var sums: InlineArray<rows, InlineArray<panels, Vector>>
 
+    /// A panel's sums of the first row.
+    @inline(always)
+    subscript(_ panel: Int) -> Vector {
+        get { sums[unchecked: 0][unchecked: panel] }
+        set { sums[unchecked: 0][unchecked: panel] = newValue }
+    }
+
     /// Sums that start at zero.
     @inline(always)
     init() {

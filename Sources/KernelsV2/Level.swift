@@ -5,8 +5,8 @@ enum Level {
     static let isFused = false
     /// Rows that a tile takes at most.
     static let rows = 2
-    /// Panels that a tile takes at most.
-    static let panels = 2
+    /// Whether all gates' sums of a row fit into registers together.
+    static let isOneRowApart = false
 
     typealias Rows1 = Tile<1, 2>
     typealias Rows2 = Tile<2, 1>

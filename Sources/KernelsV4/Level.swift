@@ -5,8 +5,8 @@ enum Level {
     static let isFused = true
     /// Rows that a tile takes at most.
     static let rows = 6
-    /// Panels that a tile takes at most.
-    static let panels = 4
+    /// Whether all gates' sums of a row fit into registers together.
+    static let isOneRowApart = true
 
     typealias Rows1 = Tile<1, 4>
     typealias Rows2 = Tile<2, 4>

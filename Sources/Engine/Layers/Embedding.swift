@@ -58,7 +58,7 @@ private final class EmbeddingOperation: Operation {
         let table = layer.embeddings.unsafelyUnwrapped.values
         for i in 0..<(moment.rows &* idsPerRow) {
             let id = Int(ids[i])
-            (out + i &* width).update(from: table + id &* width, count: width)
+            (out + i &* width).copy(from: table + id &* width, count: width)
             if let mask { mask[i] = id == 0 ? 0 : 1 }
         }
     }

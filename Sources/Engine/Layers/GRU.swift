@@ -63,7 +63,7 @@ public final class GRUCell: Cell {
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
                        workspace: Workspace) throws(Failure) -> CellStep {
         guard let packedKernel, let packedRecurrent, let packedRecurrentH else {
-            throw Failure(.invalidArgument, "cell '\(name.string)' is not built")
+            throw Failure(.invalidArgument, "cell '\(name)' is not built")
         }
         let matrices = GRUMatrices(kernel: packedKernel, recurrent: packedRecurrent, recurrentH: packedRecurrentH)
         if let activation = activation.elementwise, let recurrent = recurrentActivation.elementwise {

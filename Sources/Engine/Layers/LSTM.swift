@@ -46,7 +46,7 @@ public final class LSTMCell: Cell {
 
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
                        workspace: Workspace) throws(Failure) -> CellStep {
-        guard let packedKernel, let packedRecurrent else { throw Failure(.invalidArgument, "cell '\(name.string)' is not built") }
+        guard let packedKernel, let packedRecurrent else { throw Failure(.invalidArgument, "cell '\(name)' is not built") }
         if let activation = activation.elementwise, let recurrent = recurrentActivation.elementwise {
             return LSTMStep(packedKernel, packedRecurrent, activation, recurrent, kernels)
         }

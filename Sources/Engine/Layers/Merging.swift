@@ -68,7 +68,7 @@ extension Layer {
     /// Values join where all have one step of a stream, or none has.
     fileprivate func joined(_ inputs: [Timeline]) -> Streaming {
         if inputs.allSatisfy({ $0 == inputs[0] }) { return .streams([inputs[0]]) }
-        return .needsWhole("\(className.string) joins a value that comes step by step with one that stands for the whole "
+        return .needsWhole("\(className) joins a value that comes step by step with one that stands for the whole "
             + "sequence; give the recurrent layers before it the same return_sequences")
     }
 }
@@ -262,7 +262,7 @@ private final class ConcatenateOperation: Operation {
         for turn in 0..<(moment.rows &* outer) {
             for input in inputs {
                 let piece = input.count / outer
-                out.update(from: input.data + turn &* piece, count: piece)
+                out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }

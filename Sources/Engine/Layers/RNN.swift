@@ -104,10 +104,16 @@ public final class RNN: Layer {
 }
 
 final class RNNOperation: Operation {
-    private let layer: RNN
-    private let input: Tensor
+    private let goesBackwards: Bool
+    private let returnsSequences: Bool
+    private let zeroesMasked: Bool
+    private let x: UnsafeMutablePointer<Float>
+    private let mask: UnsafeMutablePointer<UInt8>?
+    /// Where the first output goes.
+    private let out: UnsafeMutablePointer<Float>
     private let initialStates: [Tensor]
-    private let outputs: [Tensor]
+    /// The outputs of final states.
+    private let stateOutputs: [Tensor]
     private let time: Int
     private let features: Int
     private let units: Int
@@ -117,28 +123,32 @@ final class RNNOperation: Operation {
     private let outputPlace: Int
     /// Where the last cell's h lies.
     private let lastPlace: Int
-    private let steps: [CellStep]
+    private let steps: ObjectList<CellStep>
     /// Floats of one row's states of each cell.
-    private let widths: [Int]
+    private let widths: UnsafeMutablePointer<Int>
+    private let beginsElsewhere: Bool
     private let offset: Int?
     /// Two blocks of states [rows][width], for states that the stream does not carry or that begin elsewhere.
     private let blocks: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>)?
 
     init(_ layer: RNN, _ binding: Binding) throws(Failure) {
-        self.layer = layer
+        goesBackwards = layer.options.goBackwards
+        returnsSequences = layer.options.returnSequences
+        zeroesMasked = layer.options.zeroOutputForMask
         initialStates = binding.initialStates
-        var input = binding.inputs[0]
-        if layer.options.forgetsMaskWithInitialState && !initialStates.isEmpty { input.mask = nil }
-        self.input = input
-        outputs = binding.outputs
+        beginsElsewhere = !initialStates.isEmpty
+        let input = binding.inputs[0]
+        x = input.data
+        mask = layer.options.forgetsMaskWithInitialState && beginsElsewhere ? nil : input.mask
+        out = binding.outputs[0].data
+        stateOutputs = Array(binding.outputs.dropFirst())
         time = input.shape[0]
         features = input.shape[1]
         units = layer.units
-        widths = layer.cells.map { $0.stateWidth }
-        let cellsWidth = widths.reduce(0, +)
-        lastPlace = cellsWidth - widths[widths.count - 1]
-        outputPlace = input.mask == nil ? lastPlace : cellsWidth
-        width = input.mask == nil ? cellsWidth : cellsWidth + padded(units)
+        let cellsWidth = layer.cells.reduce(0) { $0 + $1.stateWidth }
+        lastPlace = cellsWidth - layer.cells[layer.cells.count - 1].stateWidth
+        outputPlace = mask == nil ? lastPlace : cellsWidth
+        width = mask == nil ? cellsWidth : cellsWidth + padded(units)
         offset = binding.stateOffset
         var steps: [CellStep] = []
         var features = features
@@ -147,19 +157,23 @@ final class RNNOperation: Operation {
                                        workspace: binding.workspace))
             features = cell.units
         }
-        self.steps = steps
-        if offset == nil || !initialStates.isEmpty {
+        if offset == nil || beginsElsewhere {
             let count = try multiplied(binding.capacity, width)
             blocks = (try binding.workspace.floats(count), try binding.workspace.floats(count))
         } else {
             blocks = nil
         }
+        self.steps = ObjectList(steps)
+        widths = .allocate(capacity: layer.cells.count)
+        for (index, cell) in layer.cells.enumerated() { widths[index] = cell.stateWidth }
     }
+
+    deinit { widths.deallocate() }
 
     override func run(_ moment: Moment) {
         if let offset {
             let from = UnsafePointer(begin(moment, offset)) ?? moment.state + offset
-            let fromStride = initialStates.isEmpty ? moment.stride : width
+            let fromStride = beginsElsewhere ? width : moment.stride
             let to = moment.next + offset
             step(0, rows: moment.rows, from: from, fromStride: fromStride, to: to, toStride: moment.stride)
             finish(rows: moment.rows, states: UnsafePointer(to), stride: moment.stride)
@@ -175,9 +189,9 @@ final class RNNOperation: Operation {
 
     /// The carried states with the model's own initial states in the rows that begin; nil where there are none.
     private func begin(_ moment: Moment, _ offset: Int) -> UnsafeMutablePointer<Float>? {
-        guard !initialStates.isEmpty, let (block, _) = blocks else { return nil }
+        guard beginsElsewhere, let (block, _) = blocks else { return nil }
         for row in 0..<moment.rows {
-            (block + row &* width).update(from: moment.state + offset + row &* moment.stride, count: width)
+            (block + row &* width).copy(from: moment.state + offset + row &* moment.stride, count: width)
             if moment.fresh[row] != 0 { setInitialStates(block + row &* width, row: row) }
         }
         return block
@@ -186,14 +200,14 @@ final class RNNOperation: Operation {
     /// Zeros, or the model's own initial states.
     private func begin(rows: Int, _ block: UnsafeMutablePointer<Float>) {
         block.update(repeating: 0, count: rows &* width)
-        if initialStates.isEmpty { return }
+        if !beginsElsewhere { return }
         for row in 0..<rows { setInitialStates(block + row &* width, row: row) }
     }
 
     private func setInitialStates(_ states: UnsafeMutablePointer<Float>, row: Int) {
         var place = states
         for state in initialStates {
-            place.update(from: state.data + row &* state.count, count: state.count)
+            place.copy(from: state.data + row &* state.count, count: state.count)
             place += padded(state.count)
         }
     }
@@ -201,25 +215,27 @@ final class RNNOperation: Operation {
     /// Step `t` of the loop for all rows, and its output.
     private func step(_ t: Int, rows: Int, from: UnsafePointer<Float>, fromStride: Int,
                       to: UnsafeMutablePointer<Float>, toStride: Int) {
-        let moment = layer.options.goBackwards ? time &- 1 &- t : t
-        var x = UnsafePointer(input.data + moment &* features)
+        let moment = goesBackwards ? time &- 1 &- t : t
+        var x = UnsafePointer(x + moment &* features)
         var xStride = time &* features
         var place = 0
-        for (index, step) in steps.enumerated() {
-            step.run(rows: rows, x: x, xStride: xStride, from: from + place, fromStride: fromStride,
-                     to: to + place, toStride: toStride)
+        for index in 0..<steps.count {
+            steps.with(index) {
+                $0.run(rows: rows, x: x, xStride: xStride, from: from + place, fromStride: fromStride,
+                       to: to + place, toStride: toStride)
+            }
             x = UnsafePointer(to + place)
             xStride = toStride
             place = place &+ widths[index]
         }
-        if let mask = input.mask {
+        if let mask {
             for row in 0..<rows {
                 holdBack(masked: mask[row &* time &+ moment] == 0, from: from + row &* fromStride, to: to + row &* toStride)
             }
         }
-        if layer.options.returnSequences {
+        if returnsSequences {
             for row in 0..<rows {
-                (outputs[0].data + (row &* time &+ t) &* units).update(from: to + (row &* toStride &+ outputPlace), count: units)
+                (out + (row &* time &+ t) &* units).copy(from: to + (row &* toStride &+ outputPlace), count: units)
             }
         }
     }
@@ -227,10 +243,10 @@ final class RNNOperation: Operation {
     /// Under a mask: a masked step leaves a row's states as they were and answers with the previous output, or with zeros.
     private func holdBack(masked: Bool, from: UnsafePointer<Float>, to: UnsafeMutablePointer<Float>) {
         if !masked {
-            (to + outputPlace).update(from: to + lastPlace, count: units)
+            (to + outputPlace).copy(from: to + lastPlace, count: units)
         } else {
-            to.update(from: from, count: width)
-            if layer.options.zeroOutputForMask { (to + outputPlace).update(repeating: 0, count: units) }
+            to.copy(from: from, count: width)
+            if zeroesMasked { (to + outputPlace).update(repeating: 0, count: units) }
         }
     }
 
@@ -238,13 +254,11 @@ final class RNNOperation: Operation {
     private func finish(rows: Int, states: UnsafePointer<Float>, stride: Int) {
         for row in 0..<rows {
             let first = states + row &* stride
-            if !layer.options.returnSequences {
-                (outputs[0].data + row &* units).update(from: first + outputPlace, count: units)
-            }
+            if !returnsSequences { (out + row &* units).copy(from: first + outputPlace, count: units) }
+            if stateOutputs.isEmpty { continue }
             var place = first
-            for index in 1..<max(1, outputs.count) {
-                let state = outputs[index]
-                (state.data + row &* state.count).update(from: place, count: state.count)
+            for state in stateOutputs {
+                (state.data + row &* state.count).copy(from: place, count: state.count)
                 place += padded(state.count)
             }
         }

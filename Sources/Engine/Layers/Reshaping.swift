@@ -118,7 +118,7 @@ private final class RepeatOperation: Operation {
     override func run(_ moment: Moment) {
         for row in 0..<moment.rows {
             for i in 0..<times {
-                (out + (row &* times &+ i) &* count).update(from: x + row &* count, count: count)
+                (out + (row &* times &+ i) &* count).copy(from: x + row &* count, count: count)
             }
         }
     }

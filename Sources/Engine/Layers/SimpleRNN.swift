@@ -35,7 +35,7 @@ public final class SimpleRNNCell: Cell {
 
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
                        workspace: Workspace) throws(Failure) -> CellStep {
-        guard let packedKernel, let packedRecurrent else { throw Failure(.invalidArgument, "cell '\(name.string)' is not built") }
+        guard let packedKernel, let packedRecurrent else { throw Failure(.invalidArgument, "cell '\(name)' is not built") }
         return SimpleRNNStep(self, packedKernel, packedRecurrent, kernels)
     }
 }

@@ -145,8 +145,8 @@ private final class BidirectionalOperation: Operation {
                 let out = outputs[0].data + (row &* time &+ t) &* (outputs[0].count / time)
                 switch merge {
                 case .concatenate:
-                    out.update(from: a, count: width)
-                    (out + width).update(from: b, count: backWidth)
+                    out.copy(from: a, count: width)
+                    (out + width).copy(from: b, count: backWidth)
                 case .sum:
                     for i in 0..<width { out[i] = a[i] + b[i] }
                 case .average:
@@ -154,8 +154,8 @@ private final class BidirectionalOperation: Operation {
                 case .multiply:
                     for i in 0..<width { out[i] = a[i] * b[i] }
                 case .none:
-                    out.update(from: a, count: width)
-                    (outputs[1].data + (row &* time &+ t) &* backWidth).update(from: b, count: backWidth)
+                    out.copy(from: a, count: width)
+                    (outputs[1].data + (row &* time &+ t) &* backWidth).copy(from: b, count: backWidth)
                 }
             }
         }
@@ -198,7 +198,7 @@ public final class TimeDistributed: Layer {
     override func pack() throws(Failure) { try inner.pack() }
 
     override func hasMask(_ inputs: [Bool]) throws(Failure) -> Bool {
-        if inputs[0] && inner.heedsMask { throw failure(.unsupported, "a mask on its input, which its \(inner.className.string) would heed") }
+        if inputs[0] && inner.heedsMask { throw failure(.unsupported, "a mask on its input, which its \(inner.className) would heed") }
         return inputs[0]
     }
 

@@ -30,7 +30,7 @@ struct HDF5Attributes {
     private mutating func add(_ message: ByteReader) throws(Failure) -> Name {
         let name = try HDF5Attribute.Parts(message).name
         guard messages.updateValue(message, forKey: name) == nil else {
-            throw message.failure("two attributes are named '\(name.string)'")
+            throw message.failure("two attributes are named '\(name)'")
         }
         return name
     }

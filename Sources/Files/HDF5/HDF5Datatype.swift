@@ -11,7 +11,7 @@ struct HDF5Datatype {
         /// A reference to characters in a global heap.
         case string
         /// What Cadenza does not read, by name.
-        case other(String)
+        case other(Text)
     }
 
     enum Padding {
@@ -91,7 +91,7 @@ struct HDF5Datatype {
         return .other("floating-point number of \(size) bytes with \(exponentBits) bits of exponent and \(mantissaBits) of mantissa")
     }
 
-    private static func className(_ kind: UInt8) -> String {
+    private static func className(_ kind: UInt8) -> Text {
         switch kind {
         case 2: "time"
         case 4: "bit field"

@@ -29,8 +29,8 @@ struct HDF5Elements {
         }
     }
 
-    private func unreadable(_ wanted: String) -> Failure {
-        let found = switch datatype.content {
+    private func unreadable(_ wanted: Text) -> Failure {
+        let found: Text = switch datatype.content {
         case .integer: "integers"
         case .float: "floating-point numbers"
         case .fixedString, .string: "strings"

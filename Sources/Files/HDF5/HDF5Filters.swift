@@ -43,14 +43,14 @@ struct HDF5Filters {
         case 2: return .shuffle(Int(try values.u32("the element's size")))
         case 3: return .fletcher32
         default:
-            let known = switch id {
+            let known: Text = switch id {
             case 4: "szip"
             case 5: "nbit"
             case 6: "scaleoffset"
             case 32_000: "lzf"
             case 32_001: "blosc"
             case 32_015: "zstd"
-            default: name.isEmpty ? "without a name" : name.string
+            default: name.isEmpty ? "without a name" : name
             }
             throw Failure(.unsupported, "HDF5 dataset: filter \(id) (\(known)) is not one that Cadenza reads (deflate, shuffle, fletcher32)")
         }

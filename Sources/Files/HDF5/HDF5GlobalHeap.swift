@@ -6,7 +6,7 @@ final class HDF5GlobalHeap {
     private var objects: [UInt16: UnsafeRawBufferPointer] = [:]
 
     init(_ storage: HDF5Storage, at address: Int) throws(Failure) {
-        let subject = "HDF5 global heap", headerSize = 8 + storage.lengthSize
+        let subject: Text = "HDF5 global heap", headerSize = 8 + storage.lengthSize
         var header = try storage.reader(at: address, count: headerSize, of: subject)
         try header.expect("GCOL")
         try header.expect(version: 1)

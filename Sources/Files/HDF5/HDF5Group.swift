@@ -45,14 +45,14 @@ public final class HDF5Group {
     /// The group at a path; nil where there is nothing. Fails where there is something else.
     public func group(_ path: Name) throws(Failure) -> HDF5Group? {
         guard let object = try object(path) else { return nil }
-        guard case .group(let group) = object else { throw Failure(.invalidFile, "HDF5 file: '\(path.string)' is no group") }
+        guard case .group(let group) = object else { throw Failure(.invalidFile, "HDF5 file: '\(path)' is no group") }
         return group
     }
 
     /// The dataset at a path; nil where there is nothing. Fails where there is something else.
     public func dataset(_ path: Name) throws(Failure) -> HDF5Dataset? {
         guard let object = try object(path) else { return nil }
-        guard case .dataset(let dataset) = object else { throw Failure(.invalidFile, "HDF5 file: '\(path.string)' is no dataset") }
+        guard case .dataset(let dataset) = object else { throw Failure(.invalidFile, "HDF5 file: '\(path)' is no dataset") }
         return dataset
     }
 
@@ -79,13 +79,13 @@ public final class HDF5Group {
         case .hard(let address): return try storage.node(at: address)
         case .soft(let path):
             guard depth < Limits.linkDepth else {
-                throw Failure(.invalidFile, "HDF5 file: soft links lead to one another, at '\(name.string)'")
+                throw Failure(.invalidFile, "HDF5 file: soft links lead to one another, at '\(name)'")
             }
             // A few short links could make very long paths.
             try storage.look(at: path.bytes.count)
             return try resolve(path, from: node, depth: depth + 1)
-        case .external: throw Failure(.unsupported, "HDF5 file: '\(name.string)' is a link into another file")
-        case .custom(let type): throw Failure(.unsupported, "HDF5 file: '\(name.string)' is a link of type \(type)")
+        case .external: throw Failure(.unsupported, "HDF5 file: '\(name)' is a link into another file")
+        case .custom(let type): throw Failure(.unsupported, "HDF5 file: '\(name)' is a link of type \(type)")
         }
     }
 }

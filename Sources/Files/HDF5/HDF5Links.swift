@@ -46,7 +46,7 @@ struct HDF5Links {
 
     private mutating func add(_ name: Name, _ link: HDF5Link) throws(Failure) {
         guard links.updateValue(link, forKey: name) == nil else {
-            throw Failure(.invalidFile, "HDF5 group: two links are named '\(name.string)'")
+            throw Failure(.invalidFile, "HDF5 group: two links are named '\(name)'")
         }
     }
 
@@ -105,7 +105,7 @@ struct HDF5Links {
             if type == 2 {
                 try add(name, .soft(try heap.name(at: pathPlace)))
             } else {
-                guard let object else { throw reader.failure("the address of '\(name.string)' is undefined") }
+                guard let object else { throw reader.failure("the address of '\(name)' is undefined") }
                 try add(name, .hard(object))
             }
             names.append(name)

@@ -26,7 +26,7 @@ final class HDF5Storage {
     }
 
     /// `count` bytes of array data at `address`.
-    func data(at address: Int, count: Int, of subject: String) throws(Failure) -> UnsafeRawBufferPointer {
+    func data(at address: Int, count: Int, of subject: Text) throws(Failure) -> UnsafeRawBufferPointer {
         guard address >= 0, count >= 0, address <= bytes.count, count <= bytes.count - address else {
             throw Failure(.invalidFile, "\(subject): \(count) bytes at offset \(address) go beyond the file's \(bytes.count)")
         }
@@ -34,14 +34,14 @@ final class HDF5Storage {
     }
 
     /// `count` bytes of structure at `address`, which count against what may be looked at.
-    func reader(at address: Int, count: Int, of subject: String) throws(Failure) -> ByteReader {
+    func reader(at address: Int, count: Int, of subject: Text) throws(Failure) -> ByteReader {
         let part = try data(at: address, count: count, of: subject)
         try look(at: count)
         return ByteReader(part, of: subject, origin: address)
     }
 
     /// The same, for a structure that ends with a checksum over all that precedes it; the checksum is left out.
-    func checkedReader(at address: Int, count: Int, of subject: String) throws(Failure) -> ByteReader {
+    func checkedReader(at address: Int, count: Int, of subject: Text) throws(Failure) -> ByteReader {
         var whole = try reader(at: address, count: count, of: subject)
         let part = try whole.part(count - 4, "the structure")
         guard Checksum.agree(try whole.u32("the checksum"), Checksum.lookup3(part.bytes)) else {
@@ -110,7 +110,7 @@ final class HDF5Node {
 
 extension ByteReader {
     /// An address; nil where it is the undefined one, all ones.
-    mutating func address(_ storage: HDF5Storage, _ what: String) throws(Failure) -> Int? {
+    mutating func address(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int? {
         let value = try number(storage.offsetSize, what)
         if value == UInt64.max >> UInt64(64 - storage.offsetSize * 8) { return nil }
         guard let address = Int(exactly: value) else { throw failure("\(what) is \(value), beyond any file's size") }
@@ -118,19 +118,19 @@ extension ByteReader {
     }
 
     /// An address that must be defined.
-    mutating func definedAddress(_ storage: HDF5Storage, _ what: String) throws(Failure) -> Int {
+    mutating func definedAddress(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int {
         guard let address = try address(storage, what) else { throw failure("\(what) is undefined") }
         return address
     }
 
     /// A size in bytes.
-    mutating func length(_ storage: HDF5Storage, _ what: String) throws(Failure) -> Int {
+    mutating func length(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int {
         try size(storage.lengthSize, what)
     }
 }
 
 /// A product of two sizes of a file, neither negative. Fails where no Int holds it.
-func product(_ a: Int, _ b: Int, _ what: String) throws(Failure) -> Int {
+func product(_ a: Int, _ b: Int, _ what: StaticString) throws(Failure) -> Int {
     let (result, overflow) = a.multipliedReportingOverflow(by: b)
     guard !overflow else { throw Failure(.invalidFile, "\(what): \(a) × \(b) is beyond any file's size") }
     return result

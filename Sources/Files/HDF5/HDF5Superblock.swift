@@ -58,8 +58,8 @@ struct HDF5Superblock {
         }
     }
 
-    private static func width(_ reader: inout ByteReader, _ what: String) throws(Failure) -> Int {
-        let width = try reader.u8("the width of \(what)")
+    private static func width(_ reader: inout ByteReader, _ what: StaticString) throws(Failure) -> Int {
+        let width = try reader.u8("a width")
         guard width == 2 || width == 4 || width == 8 else { throw reader.failure("\(what) of \(width) bytes", code: .unsupported) }
         return Int(width)
     }

@@ -7,14 +7,14 @@ extension Config {
         guard let json = value(key) else { return fallback }
         if let name = json.name { return try activation(named: name, key, version) }
         guard let className = json["class_name"]?.name else {
-            throw failure(.invalidFile, "\(key.string) is neither a name nor a description of an activation")
+            throw failure(.invalidFile, "\(key) is neither a name nor a description of an activation")
         }
         if className == "function", let name = json["config"]?.name ?? json["name"]?.name {
             return try activation(named: name, key, version)
         }
         let inner = try Config(className: className, json["config"] ?? .object([]))
         guard let activation = try inner.layerActivation(version) else {
-            throw failure(.unsupported, "\(key.string) is \(className.string), an activation that Cadenza does not have")
+            throw failure(.unsupported, "\(key) is \(className), an activation that Cadenza does not have")
         }
         try inner.finish()
         return activation
@@ -52,7 +52,7 @@ extension Config {
         case "log_softmax": .logSoftmax
         case "sparsemax": .sparsemax
         case "glu": .glu
-        default: throw failure(.unsupported, "\(key.string) is '\(name.string)', an activation that Cadenza does not have")
+        default: throw failure(.unsupported, "\(key) is '\(name)', an activation that Cadenza does not have")
         }
     }
 

@@ -34,7 +34,7 @@ final class Config {
 
     init(className: Name, _ json: JSON) throws(Failure) {
         guard let entries = json.object else {
-            throw Failure(.invalidFile, "the config of a layer of class \(className.string) is not an object")
+            throw Failure(.invalidFile, "the config of a layer of class \(className) is not an object")
         }
         self.className = className
         self.entries = entries
@@ -67,12 +67,12 @@ final class Config {
     /// Whether a key is there and null.
     func isNull(_ key: Name) -> Bool { entries.contains { $0.0 == key && $0.1.isNull } }
 
-    func failure(_ code: Failure.Code, _ text: String) -> Failure {
-        Failure(code, "layer '\(name.string)' (\(className.string)): \(text)")
+    func failure(_ code: Failure.Code, _ text: Text) -> Failure {
+        Failure(code, "layer '\(name)' (\(className)): \(text)")
     }
 
-    private func wrong(_ key: Name, _ expected: String) -> Failure {
-        failure(.invalidFile, "\(key.string) is not \(expected)")
+    private func wrong(_ key: Name, _ expected: Text) -> Failure {
+        failure(.invalidFile, "\(key) is not \(expected)")
     }
 
     func bool(_ key: Name, default fallback: Bool) throws(Failure) -> Bool {
@@ -96,7 +96,7 @@ final class Config {
 
     /// A size of 1 or more.
     func size(_ key: Name) throws(Failure) -> Int {
-        guard let json = value(key) else { throw failure(.invalidFile, "\(key.string) is missing") }
+        guard let json = value(key) else { throw failure(.invalidFile, "\(key) is missing") }
         guard let size = json.int, size >= 1, size <= 1 << 31 else { throw wrong(key, "a whole number of 1 or more") }
         return size
     }
@@ -116,7 +116,7 @@ final class Config {
     /// Refuses `key` where it has another value than what does nothing.
     func refuse(_ key: Name, unless harmless: (JSON) -> Bool = { $0.bool == false }) throws(Failure) {
         if let json = value(key), !harmless(json) {
-            throw failure(.unsupported, "the option \(key.string) is not one that Cadenza has")
+            throw failure(.unsupported, "the option \(key) is not one that Cadenza has")
         }
     }
 
@@ -124,7 +124,7 @@ final class Config {
     func finish(alsoHarmless: [Name] = []) throws(Failure) {
         for (index, entry) in entries.enumerated() where !wasRead[index] && !entry.1.isNull {
             if Config.harmless.contains(entry.0) || alsoHarmless.contains(entry.0) { continue }
-            throw failure(.unsupported, "the option \(entry.0.string) is not one that Cadenza has")
+            throw failure(.unsupported, "the option \(entry.0) is not one that Cadenza has")
         }
     }
 
@@ -134,7 +134,7 @@ final class Config {
         let policy = json.name ?? json["config"]?["name"]?.name
         switch policy {
         case nil, "float32", "float64", "int32", "int64", "uint8", "int8", "int16", "bool": return
-        default: throw failure(.unsupported, "dtype \(policy!.string): Cadenza computes in float32")
+        default: throw failure(.unsupported, "dtype \(policy!): Cadenza computes in float32")
         }
     }
 

@@ -13,7 +13,7 @@ struct KerasImport {
         let keras = KerasVersion(named, fallback: KerasImport.looksLikeKeras2(json) ? 2 : 3)
         let className = json["class_name"]?.name ?? ""
         guard className == "Sequential" || className == "Functional" || className == "Model" else {
-            throw Failure(.unsupported, "the model is of class '\(className.string)'; Cadenza has Sequential and Functional models")
+            throw Failure(.unsupported, "the model is of class '\(className)'; Cadenza has Sequential and Functional models")
         }
         let timeMajor = TimeMajor()
         source = try KerasModel(json, version: keras, timeMajor: timeMajor, prefix: "")
@@ -25,7 +25,7 @@ struct KerasImport {
             ("keras_version", .string(named ?? (keras.isKeras3 ? "3.0.0" : "2.0.0"))),
         ]
         model = try builder.finish(outputs: outputs, layers: source.engineLayers,
-                                   architecture: Name(JSON.object(kept).serialized).string)
+                                   architecture: Text(JSON.object(kept).serialized))
         if timeMajor.isSet && (timeMajor.isUnset || !model.canStream) {
             throw Failure(.unsupported, "time_major=True: Cadenza has it where all recurrent layers have it and nothing else works "
                 + "along the time axis\(model.canStream ? "" : " (\(model.obstacle))")")
@@ -55,15 +55,15 @@ struct KerasImport {
     /// What Keras 2.12 calls the group "layers".
     private static let layersOfKeras212: Name = "_layer_checkpoint_dependencies"
 
-    private func assign(_ group: WeightGroup, from place: HDF5Group, path: String) throws(Failure) {
+    private func assign(_ group: WeightGroup, from place: HDF5Group, path: Text) throws(Failure) {
         for (index, weight) in group.own.enumerated() {
             guard let dataset = try place.group("vars")?.dataset(Name("\(index)")) else {
-                throw Failure(.invalidFile, "the file has no weight \(path)/vars/\(index) ('\(weight.path.string)')")
+                throw Failure(.invalidFile, "the file has no weight \(path)/vars/\(index) ('\(weight.path)')")
             }
             try assign(weight, dataset, group: group)
         }
         for child in group.children where !child.all.isEmpty {
-            let childPath = path.utf8.isEmpty ? child.key.string : path + "/" + child.key.string
+            let childPath = path.isEmpty ? child.key : path + "/" + child.key
             var inner = try place.group(child.key)
             if inner == nil && child.key == "layers" { inner = try place.group(KerasImport.layersOfKeras212) }
             guard let inner else { throw Failure(.invalidFile, "the file has no group \(childPath)") }
@@ -77,7 +77,7 @@ struct KerasImport {
 
     /// The layers of a model. Their groups bear the name of their class and a number: Keras counts 0, 1, 2 …, but 2.12
     /// counts layers with weights by twos. So the groups of a class are taken in the order of their numbers.
-    private func assignLayers(_ group: WeightGroup, from place: HDF5Group, path: String) throws(Failure) {
+    private func assignLayers(_ group: WeightGroup, from place: HDF5Group, path: Text) throws(Failure) {
         var numbered: [Name: [(number: Int, name: Name)]] = [:]
         for name in try place.names() {
             let (kind, number) = UniqueKeys.parts(name)
@@ -87,9 +87,9 @@ struct KerasImport {
         for child in group.children where !child.all.isEmpty {
             let (kind, number) = UniqueKeys.parts(child.key)
             guard let names = numbered[kind], number < names.count, let inner = try place.group(names[number].name) else {
-                throw Failure(.invalidFile, "the file has no group \(path)/\(child.key.string)")
+                throw Failure(.invalidFile, "the file has no group \(path)/\(child.key)")
             }
-            try assign(child, from: inner, path: path + "/" + names[number].name.string)
+            try assign(child, from: inner, path: path + "/" + names[number].name)
         }
     }
 
@@ -102,7 +102,7 @@ struct KerasImport {
         let listed = Set(names)
         var present: [(name: Name, group: HDF5Group, datasets: [Name])] = []
         for name in names {
-            guard let group = try root.group(name) else { throw Failure(.invalidFile, "the file has no group of layer '\(name.string)'") }
+            guard let group = try root.group(name) else { throw Failure(.invalidFile, "the file has no group of layer '\(name)'") }
             let datasets = try nameList(group, "weight_names")
             if !datasets.isEmpty { present.append((name, group, datasets)) }
         }
@@ -115,17 +115,17 @@ struct KerasImport {
         for (index, (name, group)) in wanted.enumerated() {
             let all = group.all
             guard let place = byName ? places[name] : index else {
-                throw Failure(.invalidFile, "layer '\(name.string)' has no weights in the file, the model has \(all.count)")
+                throw Failure(.invalidFile, "layer '\(name)' has no weights in the file, the model has \(all.count)")
             }
             let entry = present[place]
             // Keras lists what is trained first.
             let weights = all.filter { $0.isTrainable } + all.filter { !$0.isTrainable }
             guard entry.datasets.count == weights.count else {
-                throw Failure(.invalidFile, "layer '\(name.string)' has \(entry.datasets.count) weights in the file, the model \(weights.count)")
+                throw Failure(.invalidFile, "layer '\(name)' has \(entry.datasets.count) weights in the file, the model \(weights.count)")
             }
             for (weight, path) in zip(weights, entry.datasets) {
                 guard let dataset = try entry.group.dataset(path) else {
-                    throw Failure(.invalidFile, "the file has no dataset '\(path.string)' of layer '\(name.string)'")
+                    throw Failure(.invalidFile, "the file has no dataset '\(path)' of layer '\(name)'")
                 }
                 try assign(weight, dataset, group: group)
             }
@@ -156,7 +156,7 @@ struct KerasImport {
         }
         guard let cell = owner?.cell,
               let converted = try CuDNN.convert(values, dataset.shape, to: weight, of: cell, isCuDNN: isCuDNN) else {
-            throw Failure(.invalidFile, "weight '\(weight.path.string)' has shape \(dataset.shape) in the file, the model needs \(weight.shape)")
+            throw Failure(.invalidFile, "weight '\(weight.path)' has shape \(dataset.shape) in the file, the model needs \(weight.shape)")
         }
         weight.adopt(converted)
     }

@@ -149,7 +149,7 @@ final class KerasModel {
             }
             return Call(layer: layer, inputs: inputs, initialStates: call.states, mask: call.mask)
         }
-        guard let list = node.array else { throw Failure(.invalidFile, "an inbound node of layer '\(layers[layer].name.string)' is not a list") }
+        guard let list = node.array else { throw Failure(.invalidFile, "an inbound node of layer '\(layers[layer].name)' is not a list") }
         if list.isEmpty { return nil }
         // A single input may stand without the list around it.
         let items = list[0].name != nil ? [node] : list
@@ -177,8 +177,8 @@ final class KerasModel {
         case "inputs", "sequences", "sequence", "x":
             try collect(value, into: &inputs, layer)
         default:
-            throw Failure(.unsupported, "layer '\(layers[layer].name.string)' (\(layers[layer].className.string)): "
-                + "is called with \(key.string), which Cadenza does not have")
+            throw Failure(.unsupported, "layer '\(layers[layer].name)' (\(layers[layer].className)): "
+                + "is called with \(key), which Cadenza does not have")
         }
     }
 
@@ -194,7 +194,7 @@ final class KerasModel {
                 for item in items { try collect(item, into: &list, layer, depth: depth + 1) }
             }
         } else if json["class_name"] != nil {
-            throw Failure(.unsupported, "layer '\(layers[layer].name.string)' is called with a constant, which Cadenza does not have")
+            throw Failure(.unsupported, "layer '\(layers[layer].name)' is called with a constant, which Cadenza does not have")
         }
     }
 
@@ -202,14 +202,14 @@ final class KerasModel {
     private func reference(_ json: JSON, _ layer: Int? = nil) throws(Failure) -> Reference {
         guard let parts = json.array, parts.count >= 3, let name = parts[0].name,
               let call = parts[1].int, let output = parts[2].int, call >= 0, output >= 0 else {
-            let place = layer.map { "layer '\(layers[$0].name.string)'" } ?? "the model"
+            let place: Text = layer.map { "layer '\(layers[$0].name)'" } ?? "the model"
             throw Failure(.invalidFile, "\(place): an input is not a reference [\"layer\", call, output]")
         }
         return Reference(layer: name, call: call, output: output)
     }
 
     /// A list of references, one alone, or an object of them.
-    private func references(_ json: JSON?, of key: String) throws(Failure) -> [Reference] {
+    private func references(_ json: JSON?, of key: Text) throws(Failure) -> [Reference] {
         guard let json else { throw Failure(.invalidFile, "a functional model has no \(key)") }
         if let list = json.array {
             if list.first?.name != nil { return [try reference(json)] }
@@ -237,7 +237,7 @@ final class KerasModel {
         var given: [ValueID] = []
         for input in inputs {
             guard let layer = layers.first(where: { $0.name == input.layer }), case .input(let shape) = layer.content else {
-                throw Failure(.invalidFile, "input_layers names '\(input.layer.string)', which is no InputLayer of the model")
+                throw Failure(.invalidFile, "input_layers names '\(input.layer)', which is no InputLayer of the model")
             }
             given.append(try builder.input(name: layer.name, shape: shape))
         }
@@ -246,7 +246,7 @@ final class KerasModel {
 
     /// Applies the model to values, as a layer of another model.
     func apply(_ builder: ModelBuilder, to given: [ValueID], initialStates: [ValueID] = []) throws(Failure) -> [ValueID] {
-        guard initialStates.isEmpty else { throw Failure(.unsupported, "model '\(name.string)' is given an initial state") }
+        guard initialStates.isEmpty else { throw Failure(.unsupported, "model '\(name)' is given an initial state") }
         if isSequential {
             var values = given
             for layer in layers {
@@ -271,7 +271,7 @@ final class KerasModel {
             if isDistributed { model.distributeOverTime() }
             return try model.apply(builder, to: values, initialStates: initialStates)
         case .input, .maskOperation:
-            throw Failure(.invalidFile, "layer '\(layer.name.string)' (\(layer.className.string)) is called on values")
+            throw Failure(.invalidFile, "layer '\(layer.name)' (\(layer.className)) is called on values")
         }
     }
 
@@ -284,7 +284,7 @@ final class KerasModel {
     /// Runs through the calls as their inputs become known, in the file's order where it has a choice.
     private func applyGraph(_ builder: ModelBuilder, to given: [ValueID]) throws(Failure) -> [ValueID] {
         guard given.count == inputs.count else {
-            throw Failure(.invalidFile, "model '\(name.string)' takes \(inputs.count) inputs, not \(given.count)")
+            throw Failure(.invalidFile, "model '\(name)' takes \(inputs.count) inputs, not \(given.count)")
         }
         var results: [CallKey: Result] = [:]
         for (input, value) in zip(inputs, given) { results[CallKey(layer: input.layer, call: 0)] = .values([value]) }
@@ -320,7 +320,7 @@ final class KerasModel {
                 if missing[follower] == 0 { ready.append(follower) }
             }
         }
-        guard ready.count == calls.count else { throw Failure(.invalidFile, "model '\(name.string)' goes in a circle") }
+        guard ready.count == calls.count else { throw Failure(.invalidFile, "model '\(name)' goes in a circle") }
         var values: [ValueID] = []
         for output in outputs { values.append(try value(output, results, by: nil)) }
         return values
@@ -338,7 +338,7 @@ final class KerasModel {
         if let mask = call.mask {
             let isOurs = if case .mask? = results[CallKey(layer: mask.layer, call: mask.call)] { true } else { false }
             guard isOurs, let first = inputs.first, builder.hasMask(first) else {
-                throw Failure(.unsupported, "layer '\(layer.name.string)' (\(layer.className.string)): is called with a mask of its own; "
+                throw Failure(.unsupported, "layer '\(layer.name)' (\(layer.className)): is called with a mask of its own; "
                     + "Cadenza has those of Masking and Embedding(mask_zero=True)")
             }
         }
@@ -355,7 +355,7 @@ final class KerasModel {
         default:
             break
         }
-        throw Failure(.unsupported, "layer '\(layer.name.string)' (\(className.string)): is of a class that Cadenza does not have")
+        throw Failure(.unsupported, "layer '\(layer.name)' (\(className)): is of a class that Cadenza does not have")
     }
 
     /// Whether a Masking or Embedding of the model, called on this very tensor, hides what equals `constant`.
@@ -375,13 +375,13 @@ final class KerasModel {
             guard reference.output < values.count else { throw unknown(reference, by: layer) }
             return values[reference.output]
         case .mask:
-            throw Failure(.unsupported, "'\(reference.layer.string)' is used as a value; Cadenza has masks only as masks")
+            throw Failure(.unsupported, "'\(reference.layer)' is used as a value; Cadenza has masks only as masks")
         }
     }
 
     private func unknown(_ reference: Reference, by layer: Int?) -> Failure {
-        let who = layer.map { "layer '\(layers[$0].name.string)'" } ?? "output_layers"
+        let who: Text = layer.map { "layer '\(layers[$0].name)'" } ?? "output_layers"
         return Failure(.invalidFile, "\(who) names output \(reference.output) of call \(reference.call) of "
-            + "'\(reference.layer.string)', which is not there")
+            + "'\(reference.layer)', which is not there")
     }
 }

@@ -291,7 +291,7 @@ struct LayerFactory {
             guard let className = description["class_name"]?.name else { throw config.failure(.invalidFile, "a cell has no class_name") }
             let inner = try Config(className: className, description["config"] ?? .object([]))
             guard className.hasSuffix("Cell"), let cell = try cell(inner, className: className, name: path) else {
-                throw config.failure(.unsupported, "its cell is of class \(className.string), which Cadenza does not have")
+                throw config.failure(.unsupported, "its cell is of class \(className), which Cadenza does not have")
             }
             try inner.checkDType()
             try inner.finish()
@@ -325,7 +325,7 @@ struct LayerFactory {
             model.distributeOverTime()
             return KerasLayer(name: name, className: config.className, content: .model(model), weights: weights)
         default:
-            throw config.failure(.unsupported, "wraps a \(inner.className.string)")
+            throw config.failure(.unsupported, "wraps a \(inner.className)")
         }
     }
 
@@ -337,7 +337,7 @@ struct LayerFactory {
         case "sum": merge = .sum
         case "ave": merge = .average
         case "mul": merge = .multiply
-        case let mode?: throw config.failure(.unsupported, "merge_mode '\(mode.string)' is not one that Cadenza has")
+        case let mode?: throw config.failure(.unsupported, "merge_mode '\(mode)' is not one that Cadenza has")
         }
         let other = config.value("backward_layer")
         try config.finish()
@@ -370,7 +370,7 @@ struct LayerFactory {
             made = (rnn.cells, group.children)
             options = rnn.options
         } else {
-            throw owner.failure(.unsupported, "wraps a \(className.string); Cadenza has it around LSTM, GRU, SimpleRNN and RNN")
+            throw owner.failure(.unsupported, "wraps a \(className); Cadenza has it around LSTM, GRU, SimpleRNN and RNN")
         }
         if turned { options.goBackwards.toggle() }
         // Keras sets this on both layers.

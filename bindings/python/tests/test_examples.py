@@ -6,7 +6,34 @@ import subprocess
 import sys
 
 import pytest
-from conftest import RAIN
+from conftest import RAIN, REPOSITORY
+
+
+EXAMPLES = REPOSITORY / "examples"
+MORSE = (
+    " .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
+).split(" ")
+
+
+def run(*command) -> str:
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_sine():
+    assert "1000 steps agree with Keras" in run(EXAMPLES / "sine" / "sine.py")
+
+
+def test_characters():
+    """The C program is held against the same file by Tests/c/run.sh."""
+    assert run(EXAMPLES / "characters" / "characters.py") == (EXAMPLES / "characters" / "expected.txt").read_text()
+
+
+def test_nested():
+    text = "the quick brown fox jumps over the lazy dog"
+    _, table, _ = run(EXAMPLES / "nested" / "nested.py", text).split("\n\n")
+    assert table.splitlines() == [f"{letter}  {MORSE[' abcdefghijklmnopqrstuvwxyz'.index(letter)]}" for letter in text]
 
 
 @pytest.mark.parametrize("file", ["rain.keras", "rain.h5"])
