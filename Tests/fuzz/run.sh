@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-formats=${*:-json zip hdf5 safetensors keras}
+formats=${*:-json zip hdf5 safetensors keras snapshot}
 out=.build-fuzz
 mkdir -p $out/found
 
@@ -30,7 +30,7 @@ done
 compile Engine $checked $(find Sources/Engine -name '*.swift')
 compile Files $checked $(find Sources/Files -name '*.swift')
 for format in $formats; do
-    swiftc -parse-as-library $checked -I Sources/CSystem/include -I $out -module-name "Fuzz_$format" \
+    swiftc -use-ld=lld -parse-as-library $checked -I Sources/CSystem/include -I $out -module-name "Fuzz_$format" \
         "Tests/fuzz/$format.swift" Tests/fuzz/Walk.swift $out/*.o -o "$out/fuzz-$format"
 done
 
