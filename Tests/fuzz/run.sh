@@ -23,7 +23,9 @@ compile() { # module, sources and flags
 checked="-g -O -D FUZZING -sanitize=fuzzer,address"
 
 # DEBUG: for ordinary Swift, as in a debug build.
-clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/system.c -o $out/CSystem.o
+for part in system workers; do
+    clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/$part.c -o $out/CSystem.$part.o
+done
 for level in 2 3 4; do
     compile KernelsV$level -O -Xcc -march=x86-64-v$level Sources/KernelsV$level/*.swift
 done
