@@ -199,7 +199,7 @@ static void test_states(void) {
     }
     /* What is read from one stream and written to another carries it on from there. */
     CHECK_OK(cadenza_stream_reset(stream));
-    CHECK(continues(stream, 0, BATCH, 0, 21));
+    CHECK(continues(stream, 0, BATCH, 0, 6)); /* the mixed model's row 2 is masked in the step that comes next */
     CHECK_OK(cadenza_stream_reset(other));
     for (size_t i = 0; i < count; i++) {
         size_t units = state_units(model, i), nonfinite = 9;
@@ -212,7 +212,7 @@ static void test_states(void) {
         CHECK(nonfinite == 0);
         free(state), free(back);
     }
-    CHECK(continues(other, 0, BATCH, 21, STEPS));
+    CHECK(continues(other, 0, BATCH, 6, STEPS));
     for (size_t i = 0; i < count; i++) free(states[i]);
     free(states), free(out);
     cadenza_stream_release(other);

@@ -311,7 +311,7 @@ static void poison(void *object, size_t from, size_t to) {
 #define POISON(object, type, from, to) poison((object), offsetof(type, from), offsetof(type, to))
 
 static void test_hostile_numbers(size_t rounds) {
-    float *buffer = random_floats(1 << 16, 3);
+    float *buffer = random_floats(1 << 16, 9);
     for (size_t round = 0; round < rounds; round++) {
         check_trying("hostile numbers, round %zu", round);
         all_options all = defaults();

@@ -20,6 +20,14 @@ void cz_unmap(const void *address, size_t size);
 /* Writes a file whole or not at all: a temporary file beside it, flushed, then renamed over it. */
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size);
 
+/* `count` workers, the caller being number 0: threads that wait for work. NULL where they cannot be had. */
+typedef struct cz_workers cz_workers;
+cz_workers *cz_workers_create(int count);
+void cz_workers_destroy(cz_workers *);
+
+/* Calls body(context, worker) once for each worker, at the same time, and returns when all have. One caller at a time. */
+void cz_workers_run(cz_workers *, void (*body)(void *context, int worker), void *context);
+
 /* The x86-64 level of this processor and system (1 … 4); 0 elsewhere. */
 int cz_x86_level(void);
 

@@ -360,7 +360,7 @@ def test_ragged():
         back[2, 0]
 
 
-@pytest.mark.parametrize("library", ["tensorflow", "torch", "awkward", "pyarrow"])
+@pytest.mark.parametrize("library", ["tensorflow", pytest.param("torch", marks=pytest.mark.a_gigabyte), "awkward", "pyarrow"])
 def test_other_libraries_forms(library):
     pytest.importorskip(library)
     name = {"pyarrow": "arrow"}.get(library, library)
