@@ -182,6 +182,16 @@ def test_the_beam_finds_what_a_search_of_everything_finds():
         np.testing.assert_allclose([one.score for one in found[:10]], [score for score, _ in best[:10]], rtol=1e-5)
 
 
+def test_beams_of_a_batch_are_those_of_its_rows():
+    text = model(None, ("Embedding", {"input_dim": 7, "output_dim": 4}), rnn("GRU", 9), ("Dense", {"units": 7}), seed=4)
+    prefixes, lengths = [[1, 2, 3], [4, 0, 0], [5, 6, 0]], [3, 1, 2]
+    found = cadenza.beam_search(text, prefixes, lengths=lengths, batch=3, width=4, maximum_length=9, end_token=0)
+    for row, length in enumerate(lengths):
+        (alone,) = cadenza.beam_search(text, prefixes[row][:length], width=4, maximum_length=9, end_token=0)
+        assert alone == found[row]
+        assert [one.score for one in alone] == sorted([one.score for one in alone], reverse=True)
+
+
 def test_characters_samplers_and_scores():
     layers = [("Embedding", {"input_dim": 9, "output_dim": 4}), rnn("LSTM", 8), ("Dense", {"units": 9})]
     text = randomized(cadenza.build(None, None, layers), 3)
