@@ -112,10 +112,9 @@ class _Options:
         options.limit = 0 if limit is None else count(limit, "limit")
         options.minimum = count(minimum, "minimum")
         if seeds is not None:
-            numbers = [count(seed, "seed") for seed in seeds]
-            array = (ctypes.c_uint64 * len(numbers))(*numbers)
-            self.keep.append(array)
-            options.seeds, options.seed_count = array, len(numbers)
+            numbers = (ctypes.c_uint64 * len(seeds))(*[count(seed, "seed") for seed in seeds])
+            self.keep.append(numbers)
+            options.seeds, options.seed_count = numbers, len(numbers)
         options.exogenous_size = count(exogenous, "exogenous")
         options.exogenous_input = count(exogenous_input, "exogenous_input")
         self.keep.append(link)
@@ -220,7 +219,9 @@ class SelfFeeding(_Generator):
         exogenous_input: int = 0,
     ) -> None:
         self.model = model
-        self._options = [_Options(feedback, sampler, stops, limit, minimum, stopping, seeds, output, exogenous, exogenous_input)]
+        self._options = [
+            _Options(feedback, sampler, stops, limit, minimum, stopping, seeds, output, exogenous, exogenous_input)
+        ]
         self._handle = c.SelfFeedingHandle()
         c.selffeeding_create(model._handle, count(batch, "batch"), self._options[0].value, ctypes.byref(self._handle))
         self._shape = self._info()
@@ -233,12 +234,12 @@ class SelfFeeding(_Generator):
 
     @property
     def batch(self) -> int:
-        return self._shape.batch
+        return int(self._shape.batch)
 
     @property
     def steps(self) -> int:
         """Steps of the model so far, all rows together."""
-        return self._info().steps
+        return int(self._info().steps)
 
     def row(self, row: int = 0) -> Run:
         """How a row's run stands."""
@@ -258,7 +259,10 @@ class SelfFeeding(_Generator):
         how many steps of each row count. For several inputs a list, or a dict by name."""
         batch, tensors = self.batch, self.model.inputs
         given = [inputs] if len(tensors) == 1 else in_order(inputs, [tensor.name for tensor in tensors], "input")
-        arrays = [_chunk(one, batch, tensor.step_size, f"input '{tensor.name}'") for one, tensor in zip(given, tensors, strict=True)]
+        arrays = [
+            _chunk(one, batch, tensor.step_size, f"input '{tensor.name}'")
+            for one, tensor in zip(given, tensors, strict=True)
+        ]
         if len({array.shape[1] for array in arrays}) != 1:
             raise InvalidArgumentError("expected inputs with the same number of steps")
         self._call(c.selffeeding_prime, self._handle, arrays[0].shape[1], addresses(arrays), _lengths(lengths, batch))
@@ -274,7 +278,9 @@ class SelfFeeding(_Generator):
         Raises InvalidArgumentError where a shape does not fit or a step has NaN to draw from, and what a callback raised;
         steps before that stand, and `gathered` has them."""
         shape, steps = self._shape, count(steps, "steps", 40)
-        outside = None if exogenous is None else _chunk(exogenous, shape.batch, shape.exogenous_size, "exogenous values")
+        outside = (
+            None if exogenous is None else _chunk(exogenous, shape.batch, shape.exogenous_size, "exogenous values")
+        )
         if outside is not None and outside.shape[1] != steps:
             raise InvalidArgumentError(f"expected exogenous values for {steps} steps, received {outside.shape[1]}")
         self._pieces = []
@@ -282,9 +288,14 @@ class SelfFeeding(_Generator):
             values, made = np.zeros((shape.batch, size, shape.width), np.float32), np.zeros(shape.batch, c.SIZE)
             drawn = logs = None
             if shape.drawn_width:
-                drawn, logs = np.zeros((shape.batch, size, shape.drawn_width), np.float32), np.zeros((shape.batch, size), np.float32)
+                drawn, logs = (
+                    np.zeros((shape.batch, size, shape.drawn_width), np.float32),
+                    np.zeros((shape.batch, size), np.float32),
+                )
             self._pieces.append((values, drawn, logs, made))
-            piece = outside if outside is None or size == steps else np.ascontiguousarray(outside[:, start : start + size])
+            piece = (
+                outside if outside is None or size == steps else np.ascontiguousarray(outside[:, start : start + size])
+            )
             self._call(
                 c.selffeeding_run, self._handle, size, None if piece is None else address(piece), address(values),
                 None if drawn is None else address(drawn), None if logs is None else address(logs), sizes(made),
@@ -295,12 +306,10 @@ class SelfFeeding(_Generator):
         """What the last run made: all of it, or where a step failed, what was made before."""
         if not self._pieces:
             raise InvalidArgumentError("expected a run before what it made is asked for")
-        if len(self._pieces) == 1:
-            *parts, made = self._pieces[0]
-            return Generated(*parts, made.astype(np.int64))
-        *columns, made = zip(*self._pieces)
-        parts = [None if column[0] is None else np.concatenate(column, axis=1) for column in columns]
-        return Generated(*parts, np.sum(made, axis=0, dtype=np.int64))
+        values, drawn, logs = (_end_to_end([piece[part] for piece in self._pieces]) for part in range(3))
+        return Generated(
+            values, drawn, logs, np.stack([piece[3] for piece in self._pieces]).sum(axis=0, dtype=np.int64)
+        )
 
     def score(self, continuation: Any, lengths: Any = None, exogenous: Any = None) -> Array:
         """The log-probability of each step of a given continuation (batch, steps, drawn width): (batch, steps)."""
@@ -308,7 +317,9 @@ class SelfFeeding(_Generator):
         array = _chunk(continuation, info.batch, max(1, info.drawn_width), "a continuation")
         outside = None if exogenous is None else _chunk(exogenous, info.batch, info.exogenous_size, "exogenous values")
         if outside is not None and outside.shape[1] != array.shape[1]:
-            raise InvalidArgumentError(f"expected exogenous values for {array.shape[1]} steps, received {outside.shape[1]}")
+            raise InvalidArgumentError(
+                f"expected exogenous values for {array.shape[1]} steps, received {outside.shape[1]}"
+            )
         logs = np.zeros(array.shape[:2], np.float32)
         self._call(
             c.selffeeding_score, self._handle, array.shape[1], address(array), _lengths(lengths, info.batch),
@@ -332,6 +343,11 @@ class SelfFeeding(_Generator):
         other._handle, other._pieces = c.SelfFeedingHandle(), []
         c.selffeeding_fork(self._handle, ctypes.byref(other._handle))
         return other
+
+
+def _end_to_end(pieces: list[Any]) -> Any:
+    """(batch, steps, …) pieces as one; None where there are none."""
+    return pieces[0] if len(pieces) == 1 or pieces[0] is None else np.concatenate(pieces, axis=1)
 
 
 def _pieces(steps: int, progress: bool) -> Iterator[tuple[int, int]]:
@@ -388,7 +404,10 @@ def beam_search(
     batch = count(batch, "batch")
     tensors = model.inputs
     given = [prefix] if len(tensors) == 1 else in_order(prefix, [tensor.name for tensor in tensors], "input")
-    arrays = [_chunk(one, batch, tensor.step_size, f"input '{tensor.name}'") for one, tensor in zip(given, tensors, strict=True)]
+    arrays = [
+        _chunk(one, batch, tensor.step_size, f"input '{tensor.name}'")
+        for one, tensor in zip(given, tensors, strict=True)
+    ]
     classes = np.zeros((batch, width, maximum_length), c.SIZE)
     counts, scores = np.zeros((batch, width), c.SIZE), np.zeros((batch, width), np.float32)
     c.beam_search(
@@ -475,7 +494,14 @@ class Nested(_Generator):
         keep: list[Any] = []
         for level, place in zip(self.levels, array):
             options = _Options(
-                level.feedback, level.sampler, level.stops, level.limit, level.minimum, level.stopping, level.seeds, level.output
+                level.feedback,
+                level.sampler,
+                level.stops,
+                level.limit,
+                level.minimum,
+                level.stopping,
+                level.seeds,
+                level.output,
             )
             self._options.append(options)
             c.level_init(place)
@@ -505,12 +531,12 @@ class Nested(_Generator):
 
     @property
     def batch(self) -> int:
-        return self._info().batch
+        return int(self._info().batch)
 
     @property
     def pending(self) -> int:
         """Samples of each row that wait."""
-        return self._info().pending
+        return int(self._info().pending)
 
     def steps(self, level: int = 1) -> int:
         """Steps that a level's model has made, all rows together."""
@@ -539,9 +565,19 @@ class Nested(_Generator):
             per_row = given.ndim == 2
             expected = (info.batch, steps) if per_row else (steps,)
             if given.shape != expected or (given.size and (given.dtype.kind not in "iu" or (given < 0).any())):
-                raise InvalidArgumentError(f"expected counts from 0 up of shape ({steps},) or ({info.batch}, {steps}), received {counts!r}")
+                raise InvalidArgumentError(
+                    f"expected counts from 0 up of shape ({steps},) or ({info.batch}, {steps}), received {counts!r}"
+                )
             numbers = np.ascontiguousarray(given, c.SIZE)
-        self._call(c.nested_push, self._handle, steps, address(array), _lengths(lengths, info.batch), None if numbers is None else sizes(numbers), per_row)
+        self._call(
+            c.nested_push,
+            self._handle,
+            steps,
+            address(array),
+            _lengths(lengths, info.batch),
+            None if numbers is None else sizes(numbers),
+            per_row,
+        )
 
     def pull(self, capacity: int) -> tuple[Array, Array | None, list[Item]]:
         """At most `capacity` outputs of the samples that wait, what was drawn with them, and where they belong. Fewer
@@ -567,7 +603,10 @@ class Nested(_Generator):
             self._call(c.nested_run, self._handle, ctypes.byref(c.RaggedHandle()), None, None)
             return self.gathered()
         info = self._info()
-        array, numbers = _chunk(samples, info.batch, info.sample_size, "samples"), None if counts is None else np.asarray(counts)
+        array, numbers = (
+            _chunk(samples, info.batch, info.sample_size, "samples"),
+            None if counts is None else np.asarray(counts),
+        )
         ends = None if lengths is None else np.asarray(lengths)
         for start, size in _pieces(array.shape[1], progress):
             piece = slice(start, start + size)
@@ -608,14 +647,21 @@ class Nested(_Generator):
         pieces = [*self._before, self._last()]
         if len(pieces) == 1:
             return pieces[0]
-        joins = [joined(series, [piece.reasons for piece in pieces]) for series in zip(*(piece.series for piece in pieces))]
+        joins = [
+            joined(series, [piece.reasons for piece in pieces]) for series in zip(*(piece.series for piece in pieces))
+        ]
         return _Gathered([series for series, _ in joins], joins[0][1])
 
     def _last(self) -> _Gathered:
         """What the library's last run made."""
         info = self._info()
         handles = [c.RaggedHandle() for _ in range(3 if info.drawn_width else 1)]
-        self._call(c.nested_gathered, self._handle, *(ctypes.byref(handle) for handle in handles), *([None] * (3 - len(handles))))
+        self._call(
+            c.nested_gathered,
+            self._handle,
+            *(ctypes.byref(handle) for handle in handles),
+            *([None] * (3 - len(handles))),
+        )
         series = [_from_handle(handle, batch=info.batch) for handle in handles]
         reasons = []
         for level in range(1, info.levels):
@@ -640,7 +686,12 @@ class Nested(_Generator):
     def fork(self) -> Nested:
         """A generator of its own that goes on from here."""
         other = Nested.__new__(Nested)
-        other.levels, other.first, other._options, other._handle = self.levels, self.first, self._options, c.NestedHandle()
+        other.levels, other.first, other._options, other._handle = (
+            self.levels,
+            self.first,
+            self._options,
+            c.NestedHandle(),
+        )
         other._before = []
         c.nested_fork(self._handle, ctypes.byref(other._handle))
         return other

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,18 @@ class Ragged:
         splits = self.row_splits
         if self.values.ndim != 2:
             raise InvalidArgumentError(f"expected values of shape (total, width), received {self.values.shape}")
-        if splits.ndim != 1 or not len(splits) or splits[0] != 0 or splits[-1] != len(self.values) or (np.diff(splits) < 0).any():
+        if (
+            splits.ndim != 1
+            or not len(splits)
+            or splits[0] != 0
+            or splits[-1] != len(self.values)
+            or (np.diff(splits) < 0).any()
+        ):
             raise InvalidArgumentError(f"expected row_splits that rise from 0 to {len(self.values)}, received {splits}")
         if batch is not None and (batch < 1 or len(self._outer_splits) % batch != 1 % batch):
-            raise InvalidArgumentError(f"expected as many series as {batch} rows have, received {len(self._outer_splits) - 1}")
+            raise InvalidArgumentError(
+                f"expected as many series as {batch} rows have, received {len(self._outer_splits) - 1}"
+            )
 
     @property
     def _outer_splits(self) -> NDArray[np.int64]:
@@ -61,12 +70,18 @@ class Ragged:
         """From series of shape (length, width), or (length,) for width 1. `width` is needed where all are empty."""
         arrays = [floats(one) for one in series]
         arrays = [one[:, np.newaxis] if one.ndim == 1 and one.size else one for one in arrays]
-        widths = {one.shape[1] for one in arrays if one.ndim == 2 and one.size} | ({width} if width is not None else set())
+        widths = {one.shape[1] for one in arrays if one.ndim == 2 and one.size} | (
+            {width} if width is not None else set()
+        )
         if len(widths) != 1 or any(one.ndim != 2 for one in arrays if one.size):
-            raise InvalidArgumentError(f"expected series of shape (length, width) with one width, received widths {sorted(widths)}")
+            raise InvalidArgumentError(
+                f"expected series of shape (length, width) with one width, received widths {sorted(widths)}"
+            )
         width = widths.pop()
         lengths = [len(one) if one.size else 0 for one in arrays]
-        values = np.concatenate([one for one in arrays if one.size]) if sum(lengths) else np.empty((0, width), np.float32)
+        values = (
+            np.concatenate([one for one in arrays if one.size]) if sum(lengths) else np.empty((0, width), np.float32)
+        )
         return cls(values, _offsets(lengths))
 
     @classmethod
@@ -74,10 +89,16 @@ class Ragged:
         """From (batch, outer, longest, width), or with layout "time" (outer, longest, batch, width), and lengths (batch, outer)."""
         array, counts = floats(padded), np.ascontiguousarray(lengths, dtype=np.int64)
         if array.ndim != 4 or counts.ndim != 2:
-            raise InvalidArgumentError(f"expected padded values of rank 4 and lengths of rank 2, received {array.shape} and {counts.shape}")
-        batch, outer, longest = array.shape[:3] if layout == "batch" else (array.shape[2], array.shape[0], array.shape[1])
+            raise InvalidArgumentError(
+                f"expected padded values of rank 4 and lengths of rank 2, received {array.shape} and {counts.shape}"
+            )
+        batch, outer, longest = (
+            array.shape[:3] if layout == "batch" else (array.shape[2], array.shape[0], array.shape[1])
+        )
         if counts.shape != (batch, outer) or (counts < 0).any():
-            raise InvalidArgumentError(f"expected lengths of shape {(batch, outer)}, not negative, received {counts.shape}")
+            raise InvalidArgumentError(
+                f"expected lengths of shape {(batch, outer)}, not negative, received {counts.shape}"
+            )
         handle, numbers = c.RaggedHandle(), counts.astype(c.SIZE)
         c.ragged_from_padded(
             address(array), sizes(numbers), batch, outer, longest, array.shape[3], _layout(layout), ctypes.byref(handle)
@@ -86,7 +107,8 @@ class Ragged:
 
     @property
     def width(self) -> int:
-        return self.values.shape[1]
+        """Floats of one value."""
+        return int(self.values.shape[1])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -138,7 +160,9 @@ class Ragged:
         handle, splits = c.RaggedHandle(), self.row_splits.astype(c.SIZE)
         values = np.ascontiguousarray(self.values)
         c.ragged_create(self.width, address(values), len(values), sizes(splits), len(splits), ctypes.byref(handle))
-        c.ragged_pad(handle, batch, size, _layout(layout), address(padded), there.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)))
+        c.ragged_pad(
+            handle, batch, size, _layout(layout), address(padded), there.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        )
         if not whole:
             padded, there = (padded[0], there[0]) if layout == "batch" else (padded[:, :, 0], there[:, :, 0])
         return (padded, there.astype(bool)) if mask else padded
@@ -226,7 +250,9 @@ class Ragged:
             padded, there = padded[row], there[row]
         picture = np.where(there, padded[..., unit], np.nan).T
         axes.imshow(picture, aspect="auto", interpolation="nearest")
-        axes.set_title(f"{len(self.values)} values in {len(self)} series" if self.batch is None else f"row {row}, unit {unit}")
+        axes.set_title(
+            f"{len(self.values)} values in {len(self)} series" if self.batch is None else f"row {row}, unit {unit}"
+        )
         axes.set_xlabel("outer step")
         axes.set_ylabel("inner step")
         return axes
@@ -261,8 +287,8 @@ def joined(pieces: Sequence[Ragged], marks: Sequence[Sequence[NDArray[Any]]]) ->
     return whole, [np.concatenate(level) for level in marked]
 
 
-def _index(key: Any, size: int) -> int:
-    number = key.__index__()
+def _index(key: SupportsIndex, size: int) -> int:
+    number = operator.index(key)
     if not -size <= number < size:
         raise IndexError(f"{number} of {size}")
     return number + size if number < 0 else number

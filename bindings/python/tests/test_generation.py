@@ -62,7 +62,9 @@ def test_variants_of_the_worked_example(case):
 def test_a_million_draws_have_the_softmax_s_distribution(temperature):
     logits = cadenza.build(None, 1, [("Dense", {"units": 39})])
     logits.set_weights([np.zeros((1, 39)), np.random.default_rng(8).normal(size=39)])
-    drawing = SelfFeeding(logits, batch=100, feedback=None, sampler=sample.categorical(temperature=temperature), exogenous=1)
+    drawing = SelfFeeding(
+        logits, batch=100, feedback=None, sampler=sample.categorical(temperature=temperature), exogenous=1
+    )
     drawn = drawing.run(10_000, np.zeros((100, 10_000, 1))).drawn
     weights = np.exp(logits.get_weights()[1].astype(np.float64) / temperature)
     expected = drawn.size * weights / weights.sum()
@@ -121,7 +123,11 @@ LINKS = {
     "slice": (Feedback("output", first=2, size=3), 3, lambda link, y, drawn: y[2:5]),
     "one-hot": (Feedback("sample", one_hot=6), 6, lambda link, y, drawn: one_hot(drawn, 6)),
     "id": (Feedback("sample"), 1, lambda link, y, drawn: np.array([drawn])),
-    "function": (Feedback("output", function=lambda v, row, step: v[:2] * 3, function_width=2), 2, lambda link, y, drawn: y[:2] * 3),
+    "function": (
+        Feedback("output", function=lambda v, row, step: v[:2] * 3, function_width=2),
+        2,
+        lambda link, y, drawn: y[:2] * 3,
+    ),
     "dense": (Feedback("output"), 4, lambda link, y, drawn: link.step(y)),
     "embedding": (Feedback("sample"), 4, lambda link, y, drawn: link.step(np.array([drawn]))),
     "recurrent": (Feedback("sample", one_hot=6), 4, lambda link, y, drawn: link.step(one_hot(drawn, 6))),
@@ -156,7 +162,9 @@ def test_what_goes_from_a_step_to_the_next(name):
 
 
 def test_the_beam_finds_what_a_search_of_everything_finds():
-    text = model(None, ("Embedding", {"input_dim": 4, "output_dim": 3}), rnn("LSTM", 5), ("Dense", {"units": 4}), seed=4)
+    text = model(
+        None, ("Embedding", {"input_dim": 4, "output_dim": 3}), rnn("LSTM", 5), ("Dense", {"units": 4}), seed=4
+    )
     for one in text.get_weights():
         one *= 3
     for penalty in (0.0, 1.0):
@@ -174,10 +182,22 @@ def test_the_beam_finds_what_a_search_of_everything_finds():
         np.testing.assert_allclose([one.score for one in found[:10]], [score for score, _ in best[:10]], rtol=1e-5)
 
 
+def test_beams_of_a_batch_are_those_of_its_rows():
+    text = model(None, ("Embedding", {"input_dim": 7, "output_dim": 4}), rnn("GRU", 9), ("Dense", {"units": 7}), seed=4)
+    prefixes, lengths = [[1, 2, 3], [4, 0, 0], [5, 6, 0]], [3, 1, 2]
+    found = cadenza.beam_search(text, prefixes, lengths=lengths, batch=3, width=4, maximum_length=9, end_token=0)
+    for row, length in enumerate(lengths):
+        (alone,) = cadenza.beam_search(text, prefixes[row][:length], width=4, maximum_length=9, end_token=0)
+        assert alone == found[row]
+        assert [one.score for one in alone] == sorted([one.score for one in alone], reverse=True)
+
+
 def test_characters_samplers_and_scores():
     layers = [("Embedding", {"input_dim": 9, "output_dim": 4}), rnn("LSTM", 8), ("Dense", {"units": 9})]
     text = randomized(cadenza.build(None, None, layers), 3)
-    one = SelfFeeding(text, batch=2, feedback="sample", sampler=sample.categorical(top_k=5), seeds=[7, 8], stops=[stop.token(0)])
+    one = SelfFeeding(
+        text, batch=2, feedback="sample", sampler=sample.categorical(top_k=5), seeds=[7, 8], stops=[stop.token(0)]
+    )
     one.prime([[1, 2, 3], [4, 5, 0]], lengths=[3, 2])
     made = one.run(40)
     alone = SelfFeeding(text, feedback="sample", sampler=sample.categorical(top_k=5), seeds=[8], stops=[stop.token(0)])
@@ -258,7 +278,10 @@ def test_nan_logits_are_an_error_that_says_where():
     assert drawing.steps == 6 and drawing.row(1).running
     again = SelfFeeding(text, batch=2, feedback=None, sampler=sample.categorical(), exogenous=1)
     outside[1, 3] = 0
-    assert_same_bits(np.concatenate([drawing.gathered().drawn[:, :3], drawing.run(3, outside[:, 3:]).drawn], axis=1), again.run(6, outside).drawn)
+    assert_same_bits(
+        np.concatenate([drawing.gathered().drawn[:, :3], drawing.run(3, outside[:, 3:]).drawn], axis=1),
+        again.run(6, outside).drawn,
+    )
 
 
 def test_sigma_zero_draws_the_mean():
@@ -275,7 +298,10 @@ def test_a_token_is_sought_in_the_output_where_no_class_is_drawn():
     made = drawing.run(60)
     classes = made.values[0, : made.lengths[0]].argmax(axis=1)
     assert 2 not in classes[:-1] and (classes[-1] == 2) == (not drawing.row().running)
-    for wrong in ({"stops": [stop.token(4)]}, {"sampler": sample.Sampler(sample.GAUSSIAN, sigma=1.0, forbidden=(10**6,))}):
+    for wrong in (
+        {"stops": [stop.token(4)]},
+        {"sampler": sample.Sampler(sample.GAUSSIAN, sigma=1.0, forbidden=(10**6,))},
+    ):
         with pytest.raises(cadenza.InvalidArgumentError):
             SelfFeeding(means, **{"sampler": sample.gaussian(sigma=0.1), **wrong})
 
@@ -284,7 +310,9 @@ def test_a_long_run_in_pieces_under_a_bar(capsys):
     pytest.importorskip("tqdm")
     a, b = model(3, rnn("LSTM", 5)), model(5 + 6, rnn("GRU", 7), ("Dense", {"units": 6}), seed=2)
     c_ = model(6, rnn("GRU", 2), seed=3)
-    middle = Level(b, feedback=Feedback("sample", one_hot=6), sampler=sample.categorical(), stops=[stop.token(2)], limit=4)
+    middle = Level(
+        b, feedback=Feedback("sample", one_hot=6), sampler=sample.categorical(), stops=[stop.token(2)], limit=4
+    )
     last = Level(c_, counted=True, counts=[1, 0, 3, 2], sampler=sample.bernoulli())
     x, lengths = samples(3, 230, 3), [230, 0, 117]
     made = [Nested(a, middle, last, batch=3) for _ in range(2)]
@@ -360,7 +388,9 @@ def test_ragged():
         back[2, 0]
 
 
-@pytest.mark.parametrize("library", ["tensorflow", pytest.param("torch", marks=pytest.mark.a_gigabyte), "awkward", "pyarrow"])
+@pytest.mark.parametrize(
+    "library", ["tensorflow", pytest.param("torch", marks=pytest.mark.a_gigabyte), "awkward", "pyarrow"]
+)
 def test_other_libraries_forms(library):
     pytest.importorskip(library)
     name = {"pyarrow": "arrow"}.get(library, library)
