@@ -34,7 +34,8 @@
  * Threads.    A model may be used by any number of threads at once, except while cadenza_model_weight_set runs.
  *             A stream or a builder is used by one thread at a time. Messages are per thread.
  * Numbers.    All values are 32-bit floats, class and token ids included (exact up to 2^24). The same model and
- *             the same samples give the same bits, however they are cut into steps, chunks, batches or threads.
+ *             the same samples give the same bits, however they are cut into steps, chunks, batches or threads,
+ *             and whatever rounding mode the caller has set. Numbers below 2^-126 count as zero on the way.
  * Shapes.     Row-major, in the order [batch, time, features]. "Row" is a row of the batch: one sequence.
  * Structs.    Structs that the library reads or fills begin with struct_size: set it to sizeof the struct. Later
  *             versions add fields only at the end.
