@@ -73,7 +73,7 @@ test: library venv
 
 .PHONY: fuzz
 fuzz:
-	@SECONDS_TO_RUN=$(SECONDS) Tests/fuzz/run.sh $(SECONDS)
+	@Tests/fuzz/run.sh $(SECONDS)
 
 # ── Packages ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,7 +100,7 @@ help:
 	@echo "make library   build/libcadenza.so"
 	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python; puts a text into Morse code"
 	@echo "make test      everything that is tested"
-	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing the file readers"
+	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing for each kind of file"
 	@echo "make wheel     a Python wheel in build/"
 	@echo "make install   PREFIX=$(PREFIX): library, header, pkg-config file"
 	@echo "make venv      .venv with what the tests need; PYTHON=$(PYTHON)"

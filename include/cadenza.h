@@ -34,7 +34,8 @@
  * Threads.    A model may be used by any number of threads at once, except while cadenza_model_weight_set runs.
  *             A stream or a builder is used by one thread at a time. Messages are per thread.
  * Numbers.    All values are 32-bit floats, class and token ids included (exact up to 2^24). The same model and
- *             the same samples give the same bits, however they are cut into steps, chunks, batches or threads.
+ *             the same samples give the same bits, however they are cut into steps, chunks, batches or threads,
+ *             and whatever rounding mode the caller has set. Numbers below 2^-126 count as zero on the way.
  * Shapes.     Row-major, in the order [batch, time, features]. "Row" is a row of the batch: one sequence.
  * Structs.    Structs that the library reads or fills begin with struct_size: set it to sizeof the struct. Later
  *             versions add fields only at the end.
@@ -334,7 +335,7 @@ typedef struct cadenza_state_info {
 size_t cadenza_model_state_count(const cadenza_model *model);
 cadenza_status cadenza_model_state_info(const cadenza_model *model, size_t index, cadenza_state_info *info);
 
-/* Copies a state out, or in: [batch, units]. */
+/* Copies a state out, or in: [batch, units]. Where a masked step comes next, its answer is the h that was copied in. */
 cadenza_status cadenza_stream_state_get(const cadenza_stream *stream, size_t index, float *values);
 cadenza_status cadenza_stream_state_set(cadenza_stream *stream, size_t index, const float *values);
 
@@ -350,6 +351,54 @@ cadenza_status cadenza_stream_snapshot_file(const cadenza_stream *stream, const 
  * CADENZA_MISMATCH (another model or batch) or CADENZA_INVALID_FILE (damaged). */
 cadenza_status cadenza_stream_restore(cadenza_stream *stream, const void *bytes, size_t size);
 cadenza_status cadenza_stream_restore_file(cadenza_stream *stream, const char *path);
+
+/* ── Pool ────────────────────────────────────────────────────────────────────────────────────────────── */
+
+/*
+ * Thousands of streams of one row each on one model. A step computes just those that are ready, as one product of many
+ * rows; each has the same bits as a stream of its own.
+ *
+ *     cadenza_pool_create(model, 2, &pool);
+ *     cadenza_pool_join(pool, &id);
+ *     cadenza_pool_step(pool, ready, ids, inputs, outputs);
+ *
+ * A pool is used by one thread at a time; it may have threads of its own, which sleep between steps.
+ */
+typedef struct cadenza_pool cadenza_pool;
+
+/* threads: how many compute, the calling one among them; 1 starts none. Fails with CADENZA_CANNOT_STREAM as
+ * cadenza_stream_create does, and with CADENZA_SYSTEM where threads cannot be had. */
+cadenza_status cadenza_pool_create(const cadenza_model *model, size_t threads, cadenza_pool **pool);
+void cadenza_pool_release(cadenza_pool *pool);
+
+/* How many streams there are. 0 for NULL. */
+size_t cadenza_pool_count(const cadenza_pool *pool);
+
+/* A new stream in the zero state. Its id is never 0 and never given twice. Memory is taken for 256 streams at a time and
+ * stays with the pool: the floats of the state and some 33 bytes for each. */
+cadenza_status cadenza_pool_join(cadenza_pool *pool, uint64_t *id);
+
+/* These fail with CADENZA_NOT_FOUND where the pool has no such stream. */
+cadenza_status cadenza_pool_leave(cadenza_pool *pool, uint64_t id);
+cadenza_status cadenza_pool_reset(cadenza_pool *pool, uint64_t id);
+cadenza_status cadenza_pool_fork(cadenza_pool *pool, uint64_t id, uint64_t *fork);
+
+/* Steps that the stream has made since it joined or was reset. */
+cadenza_status cadenza_pool_position(const cadenza_pool *pool, uint64_t id, uint64_t *position);
+
+/* As for streams, with which snapshots can be exchanged: those of streams of one row. To write idle streams out, take their
+ * snapshots and let them leave; to read one back, join and restore. */
+cadenza_status cadenza_pool_snapshot(const cadenza_pool *pool, uint64_t id, void *buffer, size_t capacity, size_t *size);
+cadenza_status cadenza_pool_restore(cadenza_pool *pool, uint64_t id, const void *bytes, size_t size);
+
+/* One step of `count` streams. inputs: [count, features], outputs: [count, units], in the order of the ids; for models with one
+ * input and one output. A stream may be named once. Fails before anything has changed, or not at all. Allocates only where more
+ * streams are named than ever before. */
+cadenza_status cadenza_pool_step(cadenza_pool *pool, size_t count, const uint64_t *ids, const float *inputs, float *outputs);
+
+/* The same for any model: an array of inputs and one of outputs, each NULL where not wanted; outputs NULL: none. */
+cadenza_status cadenza_pool_step_multi(cadenza_pool *pool, size_t count, const uint64_t *ids, const float *const *inputs,
+                                       float *const *outputs);
 
 /* ── Generators: what they share ─────────────────────────────────────────────────────────────────────── */
 
@@ -416,7 +465,7 @@ typedef struct cadenza_sampler {
 void cadenza_sampler_init(cadenza_sampler *sampler);
 
 typedef enum cadenza_stop_kind {
-    CADENZA_STOP_TOKEN = 0,         /* the drawn class, or without a sampler the output's largest value, is `token` */
+    CADENZA_STOP_TOKEN = 0,         /* the drawn class, or where none is drawn the output's largest value, is `token` */
     CADENZA_STOP_ABOVE = 1,         /* value `element` is above the threshold */
     CADENZA_STOP_BELOW = 2,
     CADENZA_STOP_NORM_ABOVE = 3,    /* the L2 norm of all values */
@@ -541,10 +590,11 @@ cadenza_status cadenza_selffeeding_reset_row(cadenza_selffeeding *generator, siz
 cadenza_status cadenza_selffeeding_prime(cadenza_selffeeding *generator, size_t steps, const float *const *inputs,
                                          const size_t *lengths);
 
-/* Up to `steps` steps of each row that has not stopped. exogenous: [batch, steps, exogenous_size]; NULL where that is 0.
- * Results, each NULL where not wanted: values [batch, steps, width], drawn [batch, steps, drawn_width], log_probabilities
- * [batch, steps] (what the model itself gave, before temperature and filters), zeros behind a row's end; made
- * [batch]: steps handed out. Where a step fails, they have the steps before it, which stand. */
+/* Up to `steps` steps of each row that has not stopped. exogenous: [batch, steps, exogenous_size]; NULL where that is 0; those
+ * of the step that hands out a primer's answer meet no step of the model. Results, each NULL where not wanted:
+ * values [batch, steps, width], drawn [batch, steps, drawn_width], log_probabilities [batch, steps] (what the model
+ * itself gave, before temperature and filters), zeros behind a row's end; made [batch]: steps handed out. Where a step
+ * fails, they have the steps before it, which stand. */
 cadenza_status cadenza_selffeeding_run(cadenza_selffeeding *generator, size_t steps, const float *exogenous, float *values,
                                        float *drawn, float *log_probabilities, size_t *made);
 

@@ -34,19 +34,19 @@ static int failed(char *why, size_t why_size, const char *what) {
 int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return failed(why, why_size, "cannot open");
-    struct stat status;
-    if (fstat(file, &status) != 0) {
+    struct statx status; /* fstat is a symbol of glibc 2.33, statx one of 2.28 */
+    if (statx(file, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &status) != 0) {
         failed(why, why_size, "cannot read its size");
         close(file);
         return -1;
     }
-    if (!S_ISREG(status.st_mode)) {
+    if (!S_ISREG(status.stx_mode)) {
         snprintf(why, why_size, "is not a regular file");
         close(file);
         return -1;
     }
     *address = NULL;
-    *size = (size_t)status.st_size;
+    *size = (size_t)status.stx_size;
     if (*size > 0) {
         void *map = mmap(NULL, *size, PROT_READ, MAP_PRIVATE, file, 0);
         if (map == MAP_FAILED) {

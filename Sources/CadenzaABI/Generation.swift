@@ -443,11 +443,9 @@ private func checkGathered(_ nested: Nested, _ outputs: UnsafeMutablePointer<Opa
 private func gather(_ nested: Nested, _ outputs: UnsafeMutablePointer<OpaquePointer?>?, _ drawn: UnsafeMutablePointer<OpaquePointer?>?,
                     _ logs: UnsafeMutablePointer<OpaquePointer?>?) throws(Failure) {
     let result = try nested.gathered()
-    let logarithms = try Ragged(width: 1, splits: result.outputs.splits,
-                                values: nested.drawnWidth > 0 ? result.logProbabilities : [Float](repeating: 0, count: result.outputs.values.count / nested.width))
     outputs?.pointee = handle(result.outputs)
     if let drawn, let values = result.drawn { drawn.pointee = handle(values) }
-    logs?.pointee = handle(logarithms)
+    if let logs, let values = result.logProbabilities { logs.pointee = handle(values) }
 }
 
 @c @implementation

@@ -58,7 +58,7 @@ public func cadenza_ragged_values(_ ragged: OpaquePointer?, _ values: UnsafeMuta
         guard capacity < 0 || capacity >= ragged.values.count else {
             throw Failure(.invalidArgument, "capacity is \(capacity) floats, expected \(ragged.values.count) or more")
         }
-        for (i, value) in ragged.values.enumerated() { values[i] = value }
+        ragged.values.withUnsafeBufferPointer { if let base = $0.baseAddress { values.copy(from: base, count: $0.count) } }
     }
 }
 

@@ -36,6 +36,9 @@ public final class Model {
         public let slot: StateSlot
         /// Where in a row of the stream's state it lies.
         public let offset: Int
+        /// Of the h that its masked layer answers with: where the layer's previous output lies, which is that h after every
+        /// step that counts.
+        let previousOutput: Int?
         public let cLayer: CText
         public let cName: CText
     }

@@ -118,11 +118,11 @@ public final class ModelBuilder {
     // MARK: Time
 
     /// Finds out which axes are time, and which layers can stream. The first axis of an input of rank 2 or more is time;
-    /// that of ids is time where it leads into a recurrent layer's.
+    /// that of ids is time where it leads into a recurrent layer's, or may have any length.
     private func settleTimelines() {
         for (_, value) in inputs { values[value].timeline = .flowing }
         follow()
-        for (_, value) in inputs where values[value].shape.count == 1 && !leadsToRecurrence(value) {
+        for (_, value) in inputs where values[value].shape.count == 1 && values[value].shape[0] >= 0 && !leadsToRecurrence(value) {
             values[value].timeline = .still
         }
         follow()
@@ -184,8 +184,11 @@ public final class ModelBuilder {
             let use = (uses[node.layer.name] ?? 0) + 1
             uses[node.layer.name] = use
             let name = use == 1 ? node.layer.name : node.layer.name + Name("@\(use)")
-            for slot in slots {
-                states.append(Model.State(layer: name, slot: slot, offset: offset, cLayer: CText(name), cName: CText(slot.name)))
+            let answer = slots.lastIndex { $0.name == "h" || $0.name.hasSuffix("/h") }
+            let previous = slots[slots.count - 1].isHidden ? offset + slots.dropLast().reduce(0) { $0 + padded($1.units) } : nil
+            for (index, slot) in slots.enumerated() {
+                states.append(Model.State(layer: name, slot: slot, offset: offset, previousOutput: index == answer ? previous : nil,
+                                          cLayer: CText(name), cName: CText(slot.name)))
                 offset += padded(slot.units)
             }
         }

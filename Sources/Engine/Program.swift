@@ -54,6 +54,8 @@ final class Program {
     }
 
     func run(_ moment: Moment) {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         for index in 0..<operations.count { operations.with(index) { $0.run(moment) } }
     }
 }

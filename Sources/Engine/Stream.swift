@@ -150,10 +150,15 @@ public final class Stream {
         for row in 0..<batch { (values + row * state.slot.units).copy(from: place(state, row), count: state.slot.units) }
     }
 
-    /// Copies a shown state in. The model's own initial states no longer hold.
+    /// Copies a shown state in. The model's own initial states no longer hold, and a masked step that comes next answers
+    /// with what was copied in.
     public func setState(_ state: Model.State, _ values: UnsafePointer<Float>) {
         for row in 0..<batch {
-            place(state, row).copy(from: values + row * state.slot.units, count: state.slot.units)
+            let source = values + row * state.slot.units
+            place(state, row).copy(from: source, count: state.slot.units)
+            if let previous = state.previousOutput {
+                (current + (row * stateSize + previous)).copy(from: source, count: state.slot.units)
+            }
             fresh[row] = 0
         }
     }
@@ -170,7 +175,7 @@ public final class Stream {
 }
 
 /// Where inputs or outputs lie and how many floats a row has, as plain memory.
-private final class Ports {
+final class Ports {
     let count: Int
     private let places: UnsafeMutablePointer<(data: UnsafeMutablePointer<Float>, count: Int)>
 
@@ -188,83 +193,20 @@ private final class Ports {
 
 // MARK: Snapshots
 
-/// A snapshot: little-endian 64-bit words (magic and version, model's fingerprint, batch, floats of a row), then for each
-/// row its position, whether it is fresh, and its states as 32-bit floats, then a hash of all that.
 extension Stream {
-    private static let magic: UInt64 = 0x0001_4D41_4544_5A43 // "CZDEAM", version 1
-    private static let headerSize = 32
-    private static let hashSize = 8
-
-    private var floatsPerRow: Int { model.states.reduce(0) { $0 + $1.slot.units } }
-    private var rowSize: Int { 8 + 1 + 4 * floatsPerRow }
+    private func rowState(_ row: Int) -> RowState {
+        RowState(position: positions + row, fresh: fresh + row, values: current + row &* stateSize)
+    }
 
     /// Bytes that a snapshot takes.
-    public var snapshotSize: Int { Stream.headerSize + batch * rowSize + Stream.hashSize }
+    public var snapshotSize: Int { Snapshot.size(model, rows: batch) }
 
     /// Writes `snapshotSize` bytes.
-    public func snapshot(into bytes: UnsafeMutableRawPointer) {
-        var place = bytes
-        func put<T: FixedWidthInteger>(_ value: T) {
-            place.storeBytes(of: value.littleEndian, as: T.self)
-            place += MemoryLayout<T>.size
-        }
-        put(Stream.magic)
-        put(model.fingerprint)
-        put(UInt64(batch))
-        put(UInt64(floatsPerRow))
-        for row in 0..<batch {
-            put(positions[row])
-            put(fresh[row])
-            for state in model.states {
-                let values = self.place(state, row)
-                for i in 0..<state.slot.units { put(values[i].bitPattern) }
-            }
-        }
-        put(Stream.hash(UnsafeRawBufferPointer(start: bytes, count: snapshotSize - Stream.hashSize)))
-    }
+    public func snapshot(into bytes: UnsafeMutableRawPointer) { Snapshot.write(model, rows: batch, into: bytes, rowState) }
 
     /// Continues from a snapshot. Changes nothing where it fails.
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
-        guard bytes.count >= Stream.headerSize + Stream.hashSize, let base = bytes.baseAddress else {
-            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, fewer than its header")
-        }
-        func get<T: FixedWidthInteger>(_ offset: Int, _ type: T.Type) -> T {
-            T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: type))
-        }
-        guard get(0, UInt64.self) == Stream.magic else {
-            throw Failure(.invalidFile, "this is not a snapshot of a stream, or one of another version")
-        }
-        let body = UnsafeRawBufferPointer(start: base, count: bytes.count - Stream.hashSize)
-        guard get(body.count, UInt64.self) == Stream.hash(body) else {
-            throw Failure(.invalidFile, "the snapshot is damaged: its checksum does not fit")
-        }
-        guard get(8, UInt64.self) == model.fingerprint else {
-            throw Failure(.mismatch, "the snapshot was taken of another model: its fingerprint differs")
-        }
-        guard get(16, UInt64.self) == UInt64(batch) else {
-            throw Failure(.mismatch, "the snapshot has \(get(16, UInt64.self)) rows, the stream \(batch)")
-        }
-        guard get(24, UInt64.self) == UInt64(floatsPerRow), bytes.count == snapshotSize else {
-            throw Failure(.invalidFile, "the snapshot has \(bytes.count) bytes, expected \(snapshotSize)")
-        }
-        var offset = Stream.headerSize
-        for row in 0..<batch {
-            positions[row] = get(offset, UInt64.self)
-            fresh[row] = get(offset + 8, UInt8.self) == 0 ? 0 : 1
-            offset += 9
-            for state in model.states {
-                let values = place(state, row)
-                for i in 0..<state.slot.units {
-                    values[i] = Float(bitPattern: get(offset, UInt32.self))
-                    offset += 4
-                }
-            }
-        }
-    }
-
-    private static func hash(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
-        var hash = Hash64()
-        hash.combine(bytes: bytes)
-        return hash.value
+        try Snapshot.check(model, rows: batch, bytes)
+        Snapshot.read(model, rows: batch, bytes, rowState)
     }
 }

@@ -113,11 +113,7 @@ public final class BeamSearch {
     private func prime(_ steps: Int, _ inputs: UnsafePointer<UnsafePointer<Float>?>, _ lengths: UnsafePointer<Int>?) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
         let slots = loop.slots, model = slots.model
-        if let lengths {
-            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
-                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
-            }
-        }
+        try checkLengths(lengths, rows: rows, steps: steps)
         for index in model.inputs.indices where inputs[index] == nil && steps > 0 {
             throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL")
         }

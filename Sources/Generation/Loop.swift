@@ -76,6 +76,7 @@ final class Loop {
     /// [rows][driverWidth], written by whoever drives.
     let driver: AlignedBuffer
     let upwardWidth: Int
+    private let upwardInput: Int
     /// [rows][upwardWidth], written by the loop below.
     let upward: AlignedBuffer
     private let sourceWidth: Int
@@ -91,24 +92,24 @@ final class Loop {
     private let last: [AlignedBuffer]
     private let lastSample: AlignedBuffer
     /// Whether `last` is pending: its value has not been drawn and handed out.
-    private let isPending: UnsafeMutablePointer<UInt8>
-    private let hasLast: UnsafeMutablePointer<UInt8>
-    private let randoms: UnsafeMutablePointer<Random>
-    let lengths: UnsafeMutablePointer<Int>
-    private let made: UnsafeMutablePointer<Int>
-    let counts: UnsafeMutablePointer<Int>
-    let reasons: UnsafeMutablePointer<StopReason>
+    private let isPending: Column<Bool>
+    private let hasLast: Column<Bool>
+    private let randoms: Column<Random>
+    let lengths: Column<Int>
+    private let made: Column<Int>
+    let counts: Column<Int>
+    let reasons: Column<StopReason>
     /// The number of the rule that ended the run.
-    let firedRules: UnsafeMutablePointer<Int>
+    let firedRules: Column<Int>
     let logs: AlignedBuffer
 
     // By lane: a row of the step that is being made.
     private(set) var lanes = 0
-    private let laneRows: UnsafeMutablePointer<Int>
-    private let waitingRows: UnsafeMutablePointer<Int>
-    private let laneReasons: UnsafeMutablePointer<StopReason>
-    private let laneRules: UnsafeMutablePointer<Int>
-    private let laneRandoms: UnsafeMutablePointer<Random>
+    private let laneRows: Column<Int>
+    private let waitingRows: Column<Int>
+    private let laneReasons: Column<StopReason>
+    private let laneRules: Column<Int>
+    private let laneRandoms: Column<Random>
     private let laneSamples: AlignedBuffer
     private let laneLogs: AlignedBuffer
     private var computed = 0
@@ -215,53 +216,25 @@ final class Loop {
         laneSamples = try AlignedBuffer(count: multiplied(rows, sampleWidth))
         logs = try AlignedBuffer(count: rows)
         laneLogs = try AlignedBuffer(count: rows)
-        isPending = .allocate(capacity: rows)
-        hasLast = .allocate(capacity: rows)
-        randoms = .allocate(capacity: rows)
-        laneRandoms = .allocate(capacity: rows)
-        lengths = .allocate(capacity: rows)
-        made = .allocate(capacity: rows)
-        counts = .allocate(capacity: rows)
-        reasons = .allocate(capacity: rows)
-        firedRules = .allocate(capacity: rows)
-        laneRows = .allocate(capacity: rows)
-        waitingRows = .allocate(capacity: rows)
-        laneReasons = .allocate(capacity: rows)
-        laneRules = .allocate(capacity: rows)
-        isPending.initialize(repeating: 0, count: rows)
-        hasLast.initialize(repeating: 0, count: rows)
-        lengths.initialize(repeating: 0, count: rows)
-        made.initialize(repeating: 0, count: rows)
-        counts.initialize(repeating: -1, count: rows)
-        reasons.initialize(repeating: .none, count: rows)
-        firedRules.initialize(repeating: 0, count: rows)
-        laneRows.initialize(repeating: 0, count: rows)
-        waitingRows.initialize(repeating: 0, count: rows)
-        laneReasons.initialize(repeating: .none, count: rows)
-        laneRules.initialize(repeating: 0, count: rows)
-        for row in 0..<rows {
-            let random = Random(seed: options.seeds.isEmpty ? UInt64(row) : options.seeds[row])
-            (randoms + row).initialize(to: random)
-            (laneRandoms + row).initialize(to: random)
-        }
+        isPending = Column(rows, false)
+        hasLast = Column(rows, false)
+        randoms = Column(rows, Random(seed: 0))
+        laneRandoms = Column(rows, Random(seed: 0))
+        lengths = Column(rows, 0)
+        made = Column(rows, 0)
+        counts = Column(rows, -1)
+        reasons = Column(rows, .none)
+        firedRules = Column(rows, 0)
+        laneRows = Column(rows, 0)
+        waitingRows = Column(rows, 0)
+        laneReasons = Column(rows, .none)
+        laneRules = Column(rows, 0)
+        for row in 0..<rows { randoms[row] = random(row) }
     }
 
-    private let upwardInput: Int
-
-    deinit {
-        isPending.deallocate()
-        hasLast.deallocate()
-        randoms.deallocate()
-        laneRandoms.deallocate()
-        lengths.deallocate()
-        made.deallocate()
-        counts.deallocate()
-        reasons.deallocate()
-        firedRules.deallocate()
-        laneRows.deallocate()
-        waitingRows.deallocate()
-        laneReasons.deallocate()
-        laneRules.deallocate()
+    /// A row's random numbers from a position on.
+    private func random(_ row: Int, position: UInt64 = 0) -> Random {
+        Random(seed: options.seeds.isEmpty ? UInt64(row) : options.seeds[row], position: position)
     }
 
     var sampleWidth: Int { sampler?.width ?? 0 }
@@ -274,8 +247,7 @@ final class Loop {
         slots.park(row)
         link?.park(row)
         forget(row)
-        let seed = options.seeds.isEmpty ? UInt64(row) : options.seeds[row]
-        randoms[row] = Random(seed: seed)
+        randoms[row] = random(row)
         sampler?.forget(row: row)
         (upward.floats + row &* upwardWidth).update(repeating: 0, count: upwardWidth)
         lengths[row] = 0
@@ -287,8 +259,8 @@ final class Loop {
     func forget(_ row: Int) {
         slots.reset(row)
         link?.reset(row)
-        hasLast[row] = 0
-        isPending[row] = 0
+        hasLast[row] = false
+        isPending[row] = false
     }
 
     /// A run of a row begins. count: the steps that it shall make; −1: as rules and limit will have it.
@@ -324,8 +296,8 @@ final class Loop {
         for slot in 0..<slots.active {
             let row = slots.row(inSlot: slot)
             keepOutputs(slot: slot, row: row)
-            isPending[row] = 1
-            hasLast[row] = 1
+            isPending[row] = true
+            hasLast[row] = true
         }
     }
 
@@ -338,7 +310,7 @@ final class Loop {
         // Rows whose last output waits need no step of the model: they leave their slots for this one.
         for slot in stride(from: slots.active - 1, through: 0, by: -1) {
             let row = slots.row(inSlot: slot)
-            if isPending[row] != 0 {
+            if isPending[row] {
                 park(row)
                 waitingRows[waiting] = row
                 waiting += 1
@@ -392,7 +364,7 @@ final class Loop {
             let row = slots.row(inSlot: slot)
             let result = linkResult.floats + slot &* linkStride
             let source = linkScratch.floats + slot &* linkStride
-            if hasLast[row] == 0 {
+            if !hasLast[row] {
                 for i in 0..<sourceWidth { source[i] = feedback.start.isEmpty ? (feedback.oneHot > 0 ? -1 : 0) : feedback.start[i] }
             } else if feedback.source == .sample {
                 source.copy(from: lastSample.floats + row &* sourceWidth, count: sourceWidth)
@@ -492,10 +464,10 @@ final class Loop {
             let undone = isUndone(lane: lane)
             randoms[row] = laneRandoms[lane]
             made[row] &+= 1
-            isPending[row] = 0
+            isPending[row] = false
             if !undone {
                 if lane < computed { keepOutputs(slot: lane, row: row) }
-                hasLast[row] = 1
+                hasLast[row] = true
                 if let sampler {
                     (lastSample.floats + row &* sampler.width).copy(from: laneSamples.floats + lane &* sampler.width, count: sampler.width)
                     sampler.remember(laneSamples.floats[lane &* sampler.width], row: row)
@@ -546,16 +518,15 @@ final class Loop {
     /// For a waiting row: the log-probability of a given value, which then counts as drawn.
     func score(_ value: UnsafePointer<Float>, row: Int, step: Int) throws(Failure) -> Float {
         guard let sampler else { throw Failure(.invalidArgument, "a score needs a sampler") }
-        let log = try sampler.logProbability({ lastOutput($0, row: row) }, of: value, row: row, step: step)
-        return log
+        return try sampler.logProbability({ lastOutput($0, row: row) }, of: value, row: row, step: step)
     }
 
     /// Makes `value` the row's drawn value.
     func adopt(_ value: UnsafePointer<Float>, row: Int) {
         guard let sampler else { return }
         (lastSample.floats + row &* sampler.width).copy(from: value, count: sampler.width)
-        hasLast[row] = 1
-        isPending[row] = 0
+        hasLast[row] = true
+        isPending[row] = false
     }
 
     /// One step of the active rows on what is fed back, without drawing; what it answers waits.
@@ -567,7 +538,7 @@ final class Loop {
         for slot in 0..<slots.active {
             let row = slots.row(inSlot: slot)
             keepOutputs(slot: slot, row: row)
-            isPending[row] = 1
+            isPending[row] = true
         }
     }
 
@@ -577,7 +548,7 @@ final class Loop {
         link?.permute(first: first, count: count, sources: sources)
     }
 
-    func isWaiting(_ row: Int) -> Bool { isPending[row] != 0 }
+    func isWaiting(_ row: Int) -> Bool { isPending[row] }
 
     // MARK: Snapshots
 
@@ -586,7 +557,7 @@ final class Loop {
         link?.write(to: archive)
         sampler?.write(to: archive)
         for row in 0..<rows {
-            for number in [Int(isPending[row]), Int(hasLast[row]), lengths[row], made[row], counts[row] + 1,
+            for number in [isPending[row] ? 1 : 0, hasLast[row] ? 1 : 0, lengths[row], made[row], counts[row] + 1,
                            Int(reasons[row].rawValue), firedRules[row]] { archive.put(UInt64(number)) }
             archive.put(randoms[row].position)
             archive.put(driver.floats + row * driverWidth, count: driverWidth)
@@ -606,15 +577,19 @@ final class Loop {
         try sampler?.read(from: archive)
         let most = 1 << 48
         for row in 0..<rows {
-            isPending[row] = UInt8(try archive.next(below: 2))
-            hasLast[row] = UInt8(try archive.next(below: 2))
+            isPending[row] = try archive.next(below: 2) == 1
+            hasLast[row] = try archive.next(below: 2) == 1
             lengths[row] = try archive.next(below: most)
             made[row] = try archive.next(below: most)
             counts[row] = try archive.next(below: most) - 1
             reasons[row] = StopReason(rawValue: Int32(try archive.next(below: 4))) ?? .none
             firedRules[row] = try archive.next(below: most)
-            let seed = options.seeds.isEmpty ? UInt64(row) : options.seeds[row]
-            randoms[row] = Random(seed: seed, position: try archive.next())
+            // What runs is not at its end.
+            let isOver = options.limit > 0 && made[row] >= options.limit || counts[row] >= 0 && made[row] >= counts[row]
+            guard lengths[row] <= made[row], !(isOver && slots.isActive(row)) else {
+                throw Failure(.invalidFile, "the snapshot contradicts itself")
+            }
+            randoms[row] = random(row, position: try archive.next())
             try archive.next(driver.floats + row * driverWidth, count: driverWidth)
             try archive.next(upward.floats + row * upwardWidth, count: upwardWidth)
             try archive.next(lastSample.floats + row * sampleWidth, count: sampleWidth)
@@ -650,5 +625,13 @@ final class Loop {
             if let model = rule.through { hash.combine(model.fingerprint) }
         }
         for seed in options.seeds { hash.combine(seed) }
+    }
+}
+
+/// For each row, how many of its steps count: nil is all.
+func checkLengths(_ lengths: UnsafePointer<Int>?, rows: Int, steps: Int) throws(Failure) {
+    guard let lengths else { return }
+    for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
+        throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
     }
 }

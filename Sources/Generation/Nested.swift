@@ -78,7 +78,6 @@ public final class Nested {
     // Samples that wait.
     private var samples: AlignedBuffer
     private var sampleCounts: [Int] = []
-    private var sampleLengths: [Int] = []
     private var waiting = 0
     private var taken = 0
     private var hasCounts = false
@@ -88,8 +87,8 @@ public final class Nested {
     /// Lanes of the last level's last step that have been handed out.
     private var delivered = 0
     /// By row.
-    private let outer: UnsafeMutablePointer<Int>
-    private let cuts: UnsafeMutablePointer<UInt64>
+    private let outer: Column<Int>
+    private let cuts: Column<UInt64>
     private var collector: Collector?
 
     /// - Parameters:
@@ -145,16 +144,8 @@ public final class Nested {
         }
         samples = try AlignedBuffer(count: multiplied(rows, driverWidth))
         sampleCounts = [Int](repeating: -1, count: rows)
-        sampleLengths = [Int](repeating: 0, count: rows)
-        outer = .allocate(capacity: rows)
-        cuts = .allocate(capacity: rows)
-        outer.initialize(repeating: 0, count: rows)
-        cuts.initialize(repeating: 0, count: rows)
-    }
-
-    deinit {
-        outer.deallocate()
-        cuts.deallocate()
+        outer = Column(rows, 0)
+        cuts = Column(rows, 0)
     }
 
     private static func outputSize(_ model: Model, _ index: Int, level: Int) throws(Failure) -> Int {
@@ -270,14 +261,10 @@ public final class Nested {
         }
         if let counts {
             for i in 0..<(perRow ? rows * steps : steps) where counts[i] < 0 || counts[i] > 1 << 32 {
-                throw Failure(.invalidArgument, "count \(i) is \(counts[i]), expected 0 or more")
+                throw Failure(.invalidArgument, "count \(i) is \(counts[i]), expected 0 to 2^32")
             }
         }
-        if let lengths {
-            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
-                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) samples")
-            }
-        }
+        try checkLengths(lengths, rows: rows, steps: steps)
         try makeRoom(for: steps)
         for step in 0..<steps {
             let place = waiting
@@ -460,17 +447,23 @@ public final class Nested {
                 for row in 0..<rows where loops[level].slots.isActive(row) { collector.end(level, row, loops[level].lengths[row], .none, 0) }
             }
             self.collector = nil
-            gatheredFrom = collector
+            finished = collector
+            result = nil
             delivered = loops[levels - 1].lanes
         }
         while try advance() {}
     }
 
-    private var gatheredFrom: Collector?
+    private var finished: Collector?
+    private var result: NestedResult?
 
     /// What the last `run` made. Rows stopped in the middle of a run have what was made of it.
     public func gathered() throws(Failure) -> NestedResult {
-        try (gatheredFrom ?? Collector(rows: rows, levels: levels)).result(width: width, drawnWidth: drawnWidth)
+        if let result { return result }
+        let made = try (finished ?? Collector(rows: rows, levels: levels)).result(width: width, drawnWidth: drawnWidth)
+        result = made
+        finished = nil
+        return made
     }
 }
 
@@ -480,14 +473,14 @@ public final class NestedResult {
     public let outputs: Ragged
     /// The sampled values with the same splits; nil without a sampler.
     public let drawn: Ragged?
-    /// Of each sampled value.
-    public let logProbabilities: [Float]
+    /// Of each sampled value; likewise.
+    public let logProbabilities: Ragged?
     /// For each level below the first what ended each run, in the order of the splits.
     public let reasons: [[StopReason]]
     /// And the rule's number.
     public let rules: [[Int]]
 
-    init(outputs: Ragged, drawn: Ragged?, logProbabilities: [Float], reasons: [[StopReason]], rules: [[Int]]) {
+    init(outputs: Ragged, drawn: Ragged?, logProbabilities: Ragged?, reasons: [[StopReason]], rules: [[Int]]) {
         self.outputs = outputs
         self.drawn = drawn
         self.logProbabilities = logProbabilities
@@ -520,9 +513,9 @@ private final class Collector {
     }
 
     func add(_ row: Int, _ value: UnsafePointer<Float>, _ width: Int, _ sample: UnsafePointer<Float>?, _ drawnWidth: Int, _ log: Float) {
-        for i in 0..<width { values[row].append(value[i]) }
+        values[row].append(contentsOf: UnsafeBufferPointer(start: value, count: width))
         if let sample {
-            for i in 0..<drawnWidth { drawn[row].append(sample[i]) }
+            drawn[row].append(contentsOf: UnsafeBufferPointer(start: sample, count: drawnWidth))
             logs[row].append(log)
         }
     }
@@ -554,7 +547,8 @@ private final class Collector {
         }
         return NestedResult(outputs: try Ragged(width: width, splits: splits, values: allValues),
                             drawn: drawnWidth > 0 ? try Ragged(width: drawnWidth, splits: splits, values: allDrawn) : nil,
-                            logProbabilities: allLogs, reasons: allReasons, rules: allRules)
+                            logProbabilities: drawnWidth > 0 ? try Ragged(width: 1, splits: splits, values: allLogs) : nil,
+                            reasons: allReasons, rules: allRules)
     }
 }
 
@@ -634,7 +628,12 @@ extension Nested {
         taken = 0
         try makeRoom(for: count)
         try reader.next(samples.floats, count: count * size)
-        for i in 0..<(count * rows) { sampleCounts[i] = try reader.next(below: 1 << 33) - 2 }
+        for i in 0..<(count * rows) {
+            sampleCounts[i] = try reader.next(below: 1 << 33) - 2
+            guard sampleCounts[i] == -2 || options[0].isCounted == (sampleCounts[i] >= 0) else {
+                throw Failure(.invalidFile, "the snapshot contradicts itself")
+            }
+        }
         waiting = count
         depth = try reader.next(below: levels)
         for row in 0..<rows {
@@ -644,7 +643,12 @@ extension Nested {
         let lanes = try reader.next(below: rows + 1)
         var left: [(row: Int, kept: Bool)] = []
         for _ in 0..<lanes { left.append((try reader.next(below: rows), try reader.next(below: 2) == 1)) }
-        for loop in loops { try loop.read(from: reader) }
+        for (level, loop) in loops.enumerated() {
+            try loop.read(from: reader)
+            for row in 0..<rows where loop.slots.isActive(row) && level > 0 && options[level - 1].isCounted != (loop.counts[row] >= 0) {
+                throw Failure(.invalidFile, "the snapshot contradicts itself")
+            }
+        }
         try reader.expectEnd()
         loops[levels - 1].setLanes(left)
         delivered = 0

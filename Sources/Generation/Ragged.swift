@@ -63,13 +63,16 @@ public final class Ragged {
         padded.update(repeating: 0, count: try multiplied(places, width))
         mask?.update(repeating: 0, count: places)
         let offsets = splits[splits.count - 1]
-        for row in 0..<batch {
-            for step in 0..<outer {
-                let series = row * outer + step
-                for i in 0..<(offsets[series + 1] - offsets[series]) {
-                    let place = Ragged.place(row, step, i, batch: batch, outer: outer, longest: longest, layout: layout)
-                    for j in 0..<width { padded[place * width + j] = values[(offsets[series] + i) * width + j] }
-                    mask?[place] = 1
+        values.withUnsafeBufferPointer { values in
+            guard let values = values.baseAddress else { return }
+            for row in 0..<batch {
+                for step in 0..<outer {
+                    let series = row * outer + step
+                    for i in 0..<(offsets[series + 1] - offsets[series]) {
+                        let place = Ragged.place(row, step, i, batch: batch, outer: outer, longest: longest, layout: layout)
+                        (padded + place * width).copy(from: values + (offsets[series] + i) * width, count: width)
+                        mask?[place] = 1
+                    }
                 }
             }
         }
@@ -91,7 +94,7 @@ public final class Ragged {
                 }
                 for i in 0..<length {
                     let place = Ragged.place(row, step, i, batch: batch, outer: outer, longest: longest, layout: layout)
-                    for j in 0..<width { values.append(padded[place * width + j]) }
+                    values.append(contentsOf: UnsafeBufferPointer(start: padded + place * width, count: width))
                 }
                 offsets.append(offsets[offsets.count - 1] + length)
             }

@@ -56,15 +56,14 @@ final class Sampler {
     /// Values of the output that is read.
     let count: Int
     private let kernels: UnsafePointer<cz_kernels>
-    private let bias: UnsafeMutablePointer<Float>?
-    /// By class: 1 where it is never drawn.
-    private let isForbidden: UnsafeMutablePointer<UInt8>
-    /// [rows][classes]: 1 where the row has had it.
-    private let seen: UnsafeMutablePointer<UInt8>?
+    /// By class.
+    private let isForbidden: Column<Bool>
+    /// [rows][classes]: whether the row has had it; nil where nobody asks.
+    private let seen: Column<Bool>?
     private let rows: Int
     private let logs: AlignedBuffer
     private let work: AlignedBuffer
-    private let heap: UnsafeMutablePointer<Int32>
+    private let heap: Column<Int32>
 
     init(_ options: SamplerOptions, _ slots: Slots) throws(Failure) {
         self.options = options
@@ -75,33 +74,15 @@ final class Sampler {
         try Sampler.check(options, count)
         logs = try AlignedBuffer(count: max(count, 16))
         work = try AlignedBuffer(count: max(count, 16))
-        heap = .allocate(capacity: count)
-        heap.initialize(repeating: 0, count: count)
-        isForbidden = .allocate(capacity: count)
-        isForbidden.initialize(repeating: 0, count: count)
-        for class_ in options.forbidden { isForbidden[class_] = 1 }
-        if options.bias.isEmpty {
-            bias = nil
-        } else {
-            let memory = UnsafeMutablePointer<Float>.allocate(capacity: count)
-            for i in 0..<count { memory[i] = options.bias[i] }
-            bias = memory
+        heap = Column(count, 0)
+        isForbidden = Column(count, false)
+        var allowed = count
+        for class_ in options.forbidden where !isForbidden[class_] {
+            isForbidden[class_] = true
+            allowed -= 1
         }
-        if options.kind == .categorical && options.repetitionPenalty != 1 {
-            let size = try multiplied(rows, count)
-            let memory = UnsafeMutablePointer<UInt8>.allocate(capacity: size)
-            memory.initialize(repeating: 0, count: size)
-            seen = memory
-        } else {
-            seen = nil
-        }
-    }
-
-    deinit {
-        heap.deallocate()
-        isForbidden.deallocate()
-        bias?.deallocate()
-        seen?.deallocate()
+        guard allowed > 0 else { throw Failure(.invalidArgument, "every class is forbidden") }
+        seen = options.kind == .categorical && options.repetitionPenalty != 1 ? Column(try multiplied(rows, count), false) : nil
     }
 
     private static func width(_ options: SamplerOptions, _ slots: Slots, _ count: Int) throws(Failure) -> Int {
@@ -143,7 +124,13 @@ final class Sampler {
                 throw Failure(.invalidArgument, "a sampler that calls back needs a callback and a width of 1 or more")
             }
         }
-        guard options.kind == .categorical else { return }
+        guard options.kind == .categorical else {
+            guard options.bias.isEmpty, options.forbidden.isEmpty else {
+                throw Failure(.invalidArgument, "logit_bias and forbidden classes are for a categorical sampler")
+            }
+            return
+        }
+        guard count <= 1 << 24 else { throw Failure(.unsupported, "the sampler has \(count) classes, more than a float can number") }
         guard options.topK >= 0 else { throw Failure(.invalidArgument, "top_k is \(options.topK), expected 0 or more") }
         guard options.topP > 0, options.topP <= 1 else { throw Failure(.invalidArgument, "top_p is not above 0 and at most 1") }
         guard options.minP >= 0, options.minP <= 1 else { throw Failure(.invalidArgument, "min_p is not from 0 to 1") }
@@ -161,11 +148,10 @@ final class Sampler {
                 throw Failure(.invalidArgument, "the forbidden class \(class_) is none of the \(count)")
             }
         }
-        guard Set(options.forbidden).count < count else { throw Failure(.invalidArgument, "every class is forbidden") }
     }
 
     /// Whether a class can ever be drawn.
-    func canDraw(_ class_: Int) -> Bool { class_ >= 0 && class_ < count && isForbidden[class_] == 0 }
+    func canDraw(_ class_: Int) -> Bool { class_ >= 0 && class_ < count && !isForbidden[class_] }
 
     // MARK: One row
 
@@ -245,19 +231,22 @@ final class Sampler {
     /// Remembers a drawn class for the repetition penalty.
     func remember(_ value: Float, row: Int) {
         guard let seen, value >= 0, value < Float(count) else { return }
-        seen[row &* count &+ Int(value)] = 1
+        seen[row &* count &+ Int(value)] = true
     }
 
-    func forget(row: Int) { seen?.advanced(by: row &* count).update(repeating: 0, count: count) }
+    func forget(row: Int) {
+        guard let seen else { return }
+        for class_ in 0..<count { seen[row &* count &+ class_] = false }
+    }
 
     func write(to archive: Archive) {
         guard let seen else { return }
-        for i in 0..<(rows * count) { archive.put(UInt64(seen[i])) }
+        for i in 0..<(rows * count) { archive.put(seen[i] ? 1 : 0) }
     }
 
     func read(from archive: ArchiveReader) throws(Failure) {
         guard let seen else { return }
-        for i in 0..<(rows * count) { seen[i] = try archive.next(below: 2) == 1 ? 1 : 0 }
+        for i in 0..<(rows * count) { seen[i] = try archive.next(below: 2) == 1 }
     }
 
     // MARK: Categorical
@@ -285,11 +274,9 @@ final class Sampler {
         var best = -1
         for i in 0..<count {
             var value = logs.floats[i]
-            if let seen, seen[row &* count &+ i] != 0 {
-                value *= options.repetitionPenalty
-            }
-            if let bias { value += bias[i] }
-            if isForbidden[i] != 0 { value = -.infinity }
+            if let seen, seen[row &* count &+ i] { value *= options.repetitionPenalty }
+            if !options.bias.isEmpty { value += options.bias[i] }
+            if isForbidden[i] { value = -.infinity }
             y[i] = value
             if value > -.infinity && (best < 0 || value > y[best]) { best = i }
         }
@@ -377,7 +364,7 @@ final class Sampler {
     }
 
     private func normalLog(_ x: Float, _ mean: Float, _ sigma: Float) -> Float {
-        let z = (x - mean) / sigma
+        let z = x == mean ? 0 : (x - mean) / sigma // where sigma is 0 as well
         return -0.5 * z * z - apply(CZ_LOG, sigma) - 0.918_938_5
     }
 
@@ -437,7 +424,7 @@ extension UnsafePointer where Pointee == cz_kernels {
     }
 }
 
-extension UnsafeMutablePointer {
+extension Column {
     func swap(_ a: Int, _ b: Int) {
         let kept = self[a]
         self[a] = self[b]

@@ -9,6 +9,8 @@ public final class SelfFeeding {
     public let model: Model
     private let loop: Loop
     private let options: LoopOptions
+    /// By row: whether it takes part in a primer or a score.
+    private let running: Column<Bool>
 
     /// - Parameters:
     ///   - exogenousSize: values that come from outside with every step, before the fed-back ones.
@@ -19,6 +21,7 @@ public final class SelfFeeding {
         self.rows = rows
         self.options = options
         loop = try Loop(model, rows: rows, options: options, driverWidth: exogenousSize, driverInput: exogenousInput)
+        running = Column(rows, false)
         for row in 0..<rows { loop.begin(row, count: -1) }
     }
 
@@ -54,11 +57,7 @@ public final class SelfFeeding {
     /// - Parameter lengths: nil, or for each row how many of its steps count; 0 leaves the row as it is.
     public func prime(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>, lengths: UnsafePointer<Int>? = nil) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
-        if let lengths {
-            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
-                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
-            }
-        }
+        try checkLengths(lengths, rows: rows, steps: steps)
         for index in model.inputs.indices {
             guard let values = inputs[index] else { throw Failure(.invalidArgument, "input \(index) ('\(model.inputs[index].name)') is NULL") }
             let size = loop.slots.inputSize(index)
@@ -68,8 +67,7 @@ public final class SelfFeeding {
             }
         }
         for row in 0..<rows where lengths?[row] ?? steps > 0 && !loop.slots.isActive(row) { loop.begin(row, count: -1) }
-        var running: [Bool] = []
-        for row in 0..<rows { running.append(loop.slots.isActive(row)) }
+        for row in 0..<rows { running[row] = loop.slots.isActive(row) }
         defer { for row in 0..<rows where running[row] { loop.activate(row) } }
         for step in 0..<steps {
             for row in 0..<rows where running[row] {
@@ -107,6 +105,7 @@ public final class SelfFeeding {
         drawn?.update(repeating: 0, count: places * drawnWidth)
         logs?.update(repeating: 0, count: places)
         made?.update(repeating: 0, count: rows)
+        defer { drive(exogenous, steps, steps) }
         for step in 0..<steps where loop.slots.active > 0 {
             drive(exogenous, step, steps)
             try loop.step()
@@ -123,15 +122,21 @@ public final class SelfFeeding {
     private func check(_ steps: Int, _ exogenous: UnsafePointer<Float>?) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
         _ = try multiplied(steps, multiplied(rows, max(width, drawnWidth, exogenousSize)))
-        if exogenousSize > 0 && exogenous == nil && steps > 0 {
-            throw Failure(.invalidArgument, "exogenous is NULL: the generator takes \(exogenousSize) values with each step")
+        guard steps == 0 || (exogenous != nil) == (exogenousSize > 0) else {
+            throw Failure(.invalidArgument, "exogenous is \(exogenous == nil ? "" : "not ")NULL: the generator takes \(exogenousSize) values with each step")
         }
     }
 
+    /// The values of a step from outside; without a step, zeros.
     private func drive(_ exogenous: UnsafePointer<Float>?, _ step: Int, _ steps: Int) {
         guard let exogenous, exogenousSize > 0 else { return }
         for row in 0..<rows {
-            (loop.driver.floats + row * exogenousSize).copy(from: exogenous + (row * steps + step) * exogenousSize, count: exogenousSize)
+            let place = loop.driver.floats + row * exogenousSize
+            if step < steps {
+                place.copy(from: exogenous + (row * steps + step) * exogenousSize, count: exogenousSize)
+            } else {
+                place.update(repeating: 0, count: exogenousSize)
+            }
         }
     }
 
@@ -150,11 +155,7 @@ public final class SelfFeeding {
         guard let sampler = loop.sampler, options.feedback.source != .output else {
             throw Failure(.invalidArgument, "a score needs a sampler whose values are fed back")
         }
-        if let lengths {
-            for row in 0..<rows where lengths[row] < 0 || lengths[row] > steps {
-                throw Failure(.invalidArgument, "row \(row) has \(lengths[row]) of \(steps) steps")
-            }
-        }
+        try checkLengths(lengths, rows: rows, steps: steps)
         let width = sampler.width
         for row in 0..<rows {
             for step in 0..<(lengths?[row] ?? steps) * (sampler.options.kind == .categorical ? 1 : 0) {
@@ -164,10 +165,10 @@ public final class SelfFeeding {
                 }
             }
         }
-        var running: [Bool] = []
-        for row in 0..<rows { running.append(loop.slots.isActive(row)) }
+        for row in 0..<rows { running[row] = loop.slots.isActive(row) }
         defer { for row in 0..<rows where running[row] { loop.activate(row) } }
         logs.update(repeating: 0, count: rows * steps)
+        defer { drive(exogenous, steps, steps) }
         for step in 0..<steps {
             for row in 0..<rows where running[row] {
                 if step < lengths?[row] ?? steps && !loop.isWaiting(row) { loop.activate(row) } else { loop.park(row) }
@@ -175,9 +176,10 @@ public final class SelfFeeding {
             drive(exogenous, step, steps)
             if loop.slots.active > 0 { try loop.feedAndPrime() }
             for row in 0..<rows where running[row] && step < lengths?[row] ?? steps {
-                let value = values + (row * steps + step) * width
-                logs[row * steps + step] = try loop.score(value, row: row, step: step)
-                loop.adopt(value, row: row)
+                logs[row * steps + step] = try loop.score(values + (row * steps + step) * width, row: row, step: step)
+            }
+            for row in 0..<rows where running[row] && step < lengths?[row] ?? steps {
+                loop.adopt(values + (row * steps + step) * width, row: row)
             }
         }
     }

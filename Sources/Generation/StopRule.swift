@@ -15,7 +15,7 @@ public struct Quantity: Sendable {
 /// When a row's run ends, beside its limit.
 public struct StopRule {
     public enum Kind: Int32, Sendable {
-        /// The drawn class, or without a sampler the largest value of the output, is `token`.
+        /// The drawn class, or where none is drawn the largest value of the output, is `token`.
         case token = 0
         case above = 1
         case below = 2
@@ -58,12 +58,14 @@ final class BoundRule {
     let rule: StopRule
     private let number: Int
     private let size: Int
+    private let drawsClasses: Bool
     private let head: Slots?
     private let kernels: UnsafePointer<cz_kernels>
 
     init(_ rule: StopRule, number: Int, _ slots: Slots, _ sampler: Sampler?) throws(Failure) {
         self.rule = rule
         self.number = number
+        drawsClasses = sampler?.options.kind == .categorical || sampler?.options.kind == .callback
         kernels = slots.kernels
         let quantity = rule.quantity
         if quantity.isState {
@@ -88,8 +90,11 @@ final class BoundRule {
             guard !quantity.isState, rule.through == nil else {
                 throw Failure(.invalidArgument, "stop rule \(number): a token is looked for in an output, without a model between")
             }
-            let possible = sampler.map { $0.options.kind == .categorical ? $0.canDraw(rule.token) : true }
-                ?? (rule.token >= 0 && rule.token < size)
+            let possible = switch sampler?.options.kind {
+            case .categorical: sampler?.canDraw(rule.token) == true
+            case .callback: true
+            default: rule.token >= 0 && rule.token < size
+            }
             guard possible else {
                 throw Failure(.invalidArgument, "stop rule \(number) can never fire: class \(rule.token) is forbidden or none of the model's")
             }
@@ -126,7 +131,7 @@ final class BoundRule {
         let width = head?.outputSize(0) ?? size
         switch rule.kind {
         case .token:
-            if let drawn { return drawn[0] == Float(rule.token) }
+            if drawsClasses, let drawn { return drawn[0] == Float(rule.token) }
             var best = 0
             for i in 0..<width {
                 try require(!x[i].isNaN, row, step, "NaN where stop rule \(number) looks")

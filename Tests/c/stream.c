@@ -1,5 +1,6 @@
 /* Streams: the same bits, however the samples are cut, whoever else is in the batch, whatever happened in between. */
 #include "support.h"
+#include <fenv.h>
 
 enum { BATCH = 5, STEPS = 33 };
 
@@ -199,7 +200,7 @@ static void test_states(void) {
     }
     /* What is read from one stream and written to another carries it on from there. */
     CHECK_OK(cadenza_stream_reset(stream));
-    CHECK(continues(stream, 0, BATCH, 0, 21));
+    CHECK(continues(stream, 0, BATCH, 0, 6)); /* the mixed model's row 2 is masked in the step that comes next */
     CHECK_OK(cadenza_stream_reset(other));
     for (size_t i = 0; i < count; i++) {
         size_t units = state_units(model, i), nonfinite = 9;
@@ -212,7 +213,7 @@ static void test_states(void) {
         CHECK(nonfinite == 0);
         free(state), free(back);
     }
-    CHECK(continues(other, 0, BATCH, 21, STEPS));
+    CHECK(continues(other, 0, BATCH, 6, STEPS));
     for (size_t i = 0; i < count; i++) free(states[i]);
     free(states), free(out);
     cadenza_stream_release(other);
@@ -260,6 +261,28 @@ static void test_multi_of_one(void) {
 }
 
 /* All the tests on a model; takes it over. */
+/* The caller's rounding mode changes nothing and stays what it was; numbers near zero cost no more than others. */
+static void test_float_environment(void) {
+    cadenza_stream *plain = stream_of(1), *odd = stream_of(1);
+    float *a = floats(values), *b = floats(values), *tiny = floats(features);
+    for (size_t i = 0; i < features; i++) tiny[i] = 1e-40f * (float)(i + 1);
+    const int modes[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO, FE_TONEAREST};
+    for (size_t t = 0; t < 8; t++) {
+        const float *sample = t % 2 ? tiny : input + t * features;
+        CHECK_OK(cadenza_stream_step(plain, sample, a));
+        fesetround(modes[t % 4]);
+        CHECK_OK(cadenza_stream_step(odd, sample, b));
+        CHECK(fegetround() == modes[t % 4]);
+        fesetround(FE_TONEAREST);
+        CHECK(same_bits(a, b, values));
+    }
+    volatile float small = 1e-40f;
+    CHECK(small * 1.0f != 0); /* the caller still has such numbers */
+    free(a), free(b), free(tiny);
+    cadenza_stream_release(plain);
+    cadenza_stream_release(odd);
+}
+
 static void test_model(const char *name, cadenza_model *given) {
     check_trying("%s", name);
     if (!(model = given)) return;
@@ -280,6 +303,7 @@ static void test_model(const char *name, cadenza_model *given) {
     test_states();
     test_multi_of_one();
     test_owners();
+    test_float_environment();
     free(input), free(answers);
     cadenza_model_release(model);
 }

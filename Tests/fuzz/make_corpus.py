@@ -171,6 +171,9 @@ def main():
     save("keras", "keras2", h5(keras2))
     save("keras", "native", native)
 
+    # All words of the header and the checksum put right; two rows of 9 + 4 * (3 + 3 + 3 + 1 + 1) bytes.
+    save("snapshot", "whole", b"\x1f" + bytes(32 + 2 * 53 + 8))
+
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-formats=${*:-json zip hdf5 safetensors keras}
+formats=${*:-json zip hdf5 safetensors keras snapshot}
 out=.build-fuzz
 mkdir -p $out/found
 
@@ -23,14 +23,16 @@ compile() { # module, sources and flags
 checked="-g -O -D FUZZING -sanitize=fuzzer,address"
 
 # DEBUG: for ordinary Swift, as in a debug build.
-clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/system.c -o $out/CSystem.o
+for part in system workers; do
+    clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/$part.c -o $out/CSystem.$part.o
+done
 for level in 2 3 4; do
     compile KernelsV$level -O -Xcc -march=x86-64-v$level Sources/KernelsV$level/*.swift
 done
 compile Engine $checked $(find Sources/Engine -name '*.swift')
 compile Files $checked $(find Sources/Files -name '*.swift')
 for format in $formats; do
-    swiftc -parse-as-library $checked -I Sources/CSystem/include -I $out -module-name "Fuzz_$format" \
+    swiftc -use-ld=lld -parse-as-library $checked -I Sources/CSystem/include -I $out -module-name "Fuzz_$format" \
         "Tests/fuzz/$format.swift" Tests/fuzz/Walk.swift $out/*.o -o "$out/fuzz-$format"
 done
 

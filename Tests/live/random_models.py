@@ -29,6 +29,16 @@ ACTIVATIONS = ["linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "
 MERGES = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"]
 
 
+if keras.backend.backend() == "numpy":
+    # Keras takes a LayerNormalization's variance as E[x²] − E[x]² there, which loses up to two digits ("less numerically
+    # stable", says its source). As TensorFlow takes it, Keras's float32 is as close to float64 as Cadenza's is.
+    def moments(x, axes, keepdims=False, synchronized=False):
+        axes = tuple(axes) if isinstance(axes, list) else axes
+        return np.mean(x, axes, keepdims=keepdims), np.var(x, axes, keepdims=keepdims)
+
+    keras.src.backend.nn.moments = moments
+
+
 @dataclass
 class Drawn:
     model: keras.Model
@@ -64,7 +74,12 @@ def random_inputs(model, seed, batch, length):
 
 
 def answers(model, inputs):
-    outputs = model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0])
+    given = inputs if len(inputs) > 1 else inputs[0]
+    if keras.backend.backend() == "tensorflow":
+        # Not as a traced program: under a mask, Keras's TensorFlow loop fails at other lengths than the first (3.15).
+        outputs = model(given, training=False)
+    else:
+        outputs = model.predict_on_batch(given)
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [np.asarray(output) for output in outputs]
 
@@ -194,8 +209,9 @@ class Draw:
             self.streams = False
             return [layers.Flatten()] + head
         if self.chance(0.08):
-            self.streams = False
-            return [self.recurrent(), layers.RepeatVector(4), self.recurrent(return_sequences=True)] + head
+            # At each step the decoder begins anew, with the encoder's answer so far, and may go backwards at will.
+            decoder = self.recurrent(backwards=self.chance(0.2), return_sequences=True)
+            return [self.recurrent(), layers.RepeatVector(4), decoder] + head
         if self.chance(0.08):
             return [self.bidirectional(return_sequences=False)] + head
         return [self.recurrent(return_sequences=self.chance(0.5))] + self.one_of([[], head])

@@ -20,6 +20,33 @@ void cz_unmap(const void *address, size_t size);
 /* Writes a file whole or not at all: a temporary file beside it, flushed, then renamed over it. */
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size);
 
+/* The thread's way to compute with floats, set to ours: to nearest, nothing traps, and numbers below 2^-126, which would take
+ * a hundred times as long, are zero. What the caller has set would change our bits. Returns the caller's, to be put back. */
+#if defined(__x86_64__)
+static inline unsigned long cz_float_mode_enter(void) {
+    unsigned long callers = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x9FC0);
+    return callers;
+}
+static inline void cz_float_mode_leave(unsigned long callers) { __builtin_ia32_ldmxcsr((unsigned)callers); }
+#elif defined(__aarch64__)
+static inline unsigned long cz_float_mode_enter(void) {
+    unsigned long callers;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(callers));
+    __asm__ volatile("msr fpcr, %0" ::"r"(1ul << 24));
+    return callers;
+}
+static inline void cz_float_mode_leave(unsigned long callers) { __asm__ volatile("msr fpcr, %0" ::"r"(callers)); }
+#endif
+
+/* `count` workers, the caller being number 0: threads that wait for work. NULL where they cannot be had. */
+typedef struct cz_workers cz_workers;
+cz_workers *cz_workers_create(int count);
+void cz_workers_destroy(cz_workers *);
+
+/* Calls body(context, worker) once for each worker, at the same time, and returns when all have. One caller at a time. */
+void cz_workers_run(cz_workers *, void (*body)(void *context, int worker), void *context);
+
 /* The x86-64 level of this processor and system (1 … 4); 0 elsewhere. */
 int cz_x86_level(void);
 

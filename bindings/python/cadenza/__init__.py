@@ -23,6 +23,7 @@ from .errors import (
 from .generation import Feedback, Generated, Hypothesis, Item, Level, Nested, Run, SelfFeeding, beam_search
 from .loading import build, from_json, load
 from .model import Layer, Model, StateArray, Tensor, Weights
+from .pool import Pool
 from .ragged import Ragged
 from .stream import State, Stream
 from .trainer import History, Trainer
@@ -51,6 +52,7 @@ __all__ = [
     "NotFoundError",
     "OperatingSystemError",
     "OutOfMemoryError",
+    "Pool",
     "Ragged",
     "Run",
     "SelfFeeding",

@@ -55,6 +55,10 @@ class StreamHandle(Handle):
     """A `cadenza_stream *`."""
 
 
+class PoolHandle(Handle):
+    """A `cadenza_pool *`."""
+
+
 class SelfFeedingHandle(Handle):
     """A `cadenza_selffeeding *`."""
 
@@ -447,6 +451,21 @@ stream_snapshot = function("cadenza_stream_snapshot", STATUS, STREAM, BYTES, SIZ
 stream_snapshot_file = function("cadenza_stream_snapshot_file", STATUS, STREAM, TEXT)
 stream_restore = function("cadenza_stream_restore", STATUS, STREAM, BYTES, SIZE)
 stream_restore_file = function("cadenza_stream_restore_file", STATUS, STREAM, TEXT)
+
+POOL, POOL_OUT = PoolHandle, POINTER(PoolHandle)
+ID, IDS = c_uint64, POINTER(c_uint64)
+pool_create = function("cadenza_pool_create", STATUS, MODEL, SIZE, POOL_OUT)
+pool_release = PoolHandle.release = function("cadenza_pool_release", None, POOL)
+pool_count = function("cadenza_pool_count", SIZE, POOL)
+pool_join = function("cadenza_pool_join", STATUS, POOL, IDS)
+pool_leave = function("cadenza_pool_leave", STATUS, POOL, ID)
+pool_reset = function("cadenza_pool_reset", STATUS, POOL, ID)
+pool_fork = function("cadenza_pool_fork", STATUS, POOL, ID, IDS)
+pool_position = function("cadenza_pool_position", STATUS, POOL, ID, IDS)
+pool_snapshot = function("cadenza_pool_snapshot", STATUS, POOL, ID, BYTES, SIZE, SIZES)
+pool_restore = function("cadenza_pool_restore", STATUS, POOL, ID, BYTES, SIZE)
+pool_step = function("cadenza_pool_step", STATUS, POOL, SIZE, IDS, FLOATS, FLOATS)
+pool_step_multi = function("cadenza_pool_step_multi", STATUS, POOL, SIZE, IDS, FLOAT_ARRAYS, FLOAT_ARRAYS)
 
 sampler_init = function("cadenza_sampler_init", None, POINTER(Sampler))
 stop_init = function("cadenza_stop_init", None, POINTER(Stop))

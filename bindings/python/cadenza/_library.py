@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +66,16 @@ def function(name: str, result: Any, *arguments: Any) -> Any:
     return bound
 
 
-def unchecked(checked: Any, *, keep_lock: bool) -> Any:
-    """A twin of a bound function that returns its status instead of raising.
+def prepared(checked: Any, *arguments: Any, keep_lock: bool) -> Callable[[], int]:
+    """A call of a bound function, made ready once: it returns its status instead of raising, and takes no arguments,
+    since these would be converted anew each time.
 
-    `keep_lock` also keeps the interpreter lock: for calls of a few microseconds, which would otherwise hand the
-    lock to another thread each time.
+    arguments: ctypes objects of the function's very types. `keep_lock` also keeps the interpreter lock: for calls of a few
+    microseconds, which would otherwise hand the lock to another thread each time.
     """
     bound: Any = (_keeping if keep_lock else _releasing)[checked.__name__]
-    bound.argtypes = checked.argtypes
     bound.restype = ctypes.c_int
-    return bound
+    return partial(bound, *arguments)
 
 
 def failure(status: int) -> CadenzaError:

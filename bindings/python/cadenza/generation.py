@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from . import _bindings as c
 from ._arguments import Array, address, addresses, as_bytes, count, filled, floats, in_order, require_shape, sizes
 from .errors import InvalidArgumentError
 from .model import Model
-from .ragged import Ragged, _from_handle
+from .ragged import Ragged, _from_handle, joined
 from .sample import Sampler
 from .stop import Stop
 
@@ -111,10 +112,9 @@ class _Options:
         options.limit = 0 if limit is None else count(limit, "limit")
         options.minimum = count(minimum, "minimum")
         if seeds is not None:
-            numbers = [count(seed, "seed") for seed in seeds]
-            array = (ctypes.c_uint64 * len(numbers))(*numbers)
-            self.keep.append(array)
-            options.seeds, options.seed_count = array, len(numbers)
+            numbers = (ctypes.c_uint64 * len(seeds))(*[count(seed, "seed") for seed in seeds])
+            self.keep.append(numbers)
+            options.seeds, options.seed_count = numbers, len(numbers)
         options.exogenous_size = count(exogenous, "exogenous")
         options.exogenous_input = count(exogenous_input, "exogenous_input")
         self.keep.append(link)
@@ -186,7 +186,16 @@ class Generated(NamedTuple):
 
 
 class SelfFeeding(_Generator):
-    """A model that goes on from what it gave itself.
+    """A model that goes on from what it gave itself, for rows that stop on their own.
+
+    `batch`: rows. `feedback`, `sampler`, `stops`: see `Feedback`, `cadenza.sample`, `cadenza.stop`. `limit`, `minimum`: the
+    most steps of a run, and the steps before which stops are not asked. `stopping`: what becomes of a step in which a
+    stop fires: "keep" hands it out, "drop" does not, "undo" also takes the state back to before it. `seeds`: one for each
+    row; else row r has seed r. `output`: the model's output that is handed out. `exogenous`: how many values come from outside with
+    each step, for input `exogenous_input`, before what is fed back.
+
+    Raises InvalidArgumentError where sizes do not join or a stop can never fire, CannotStreamError for a model that needs the
+    whole sequence.
 
     >>> generator = cadenza.SelfFeeding(model, feedback="sample", sampler=cadenza.sample.categorical(temperature=0.8))
     >>> generator.prime(ids)
@@ -210,9 +219,13 @@ class SelfFeeding(_Generator):
         exogenous_input: int = 0,
     ) -> None:
         self.model = model
-        self._options = [_Options(feedback, sampler, stops, limit, minimum, stopping, seeds, output, exogenous, exogenous_input)]
+        self._options = [
+            _Options(feedback, sampler, stops, limit, minimum, stopping, seeds, output, exogenous, exogenous_input)
+        ]
         self._handle = c.SelfFeedingHandle()
         c.selffeeding_create(model._handle, count(batch, "batch"), self._options[0].value, ctypes.byref(self._handle))
+        self._shape = self._info()
+        self._pieces: list[tuple[Array, Array | None, Array | None, NDArray[Any]]] = []
 
     def _info(self) -> c.SelfFeedingInfo:
         info = c.SelfFeedingInfo()
@@ -221,12 +234,12 @@ class SelfFeeding(_Generator):
 
     @property
     def batch(self) -> int:
-        return self._info().batch
+        return int(self._shape.batch)
 
     @property
     def steps(self) -> int:
         """Steps of the model so far, all rows together."""
-        return self._info().steps
+        return int(self._info().steps)
 
     def row(self, row: int = 0) -> Run:
         """How a row's run stands."""
@@ -246,7 +259,10 @@ class SelfFeeding(_Generator):
         how many steps of each row count. For several inputs a list, or a dict by name."""
         batch, tensors = self.batch, self.model.inputs
         given = [inputs] if len(tensors) == 1 else in_order(inputs, [tensor.name for tensor in tensors], "input")
-        arrays = [_chunk(one, batch, tensor.step_size, f"input '{tensor.name}'") for one, tensor in zip(given, tensors, strict=True)]
+        arrays = [
+            _chunk(one, batch, tensor.step_size, f"input '{tensor.name}'")
+            for one, tensor in zip(given, tensors, strict=True)
+        ]
         if len({array.shape[1] for array in arrays}) != 1:
             raise InvalidArgumentError("expected inputs with the same number of steps")
         self._call(c.selffeeding_prime, self._handle, arrays[0].shape[1], addresses(arrays), _lengths(lengths, batch))
@@ -257,33 +273,53 @@ class SelfFeeding(_Generator):
 
     def run(self, steps: int, exogenous: Any = None, *, progress: bool = False) -> Generated:
         """Up to `steps` steps of each row that has not stopped. `exogenous`: (batch, steps, size) values from outside.
-        `progress` shows a bar where tqdm is installed."""
-        info, steps = self._info(), count(steps, "steps", 40)
-        outside = None if exogenous is None else _chunk(exogenous, info.batch, info.exogenous_size, "exogenous values")
+        `progress` shows a bar where tqdm is installed.
+
+        Raises InvalidArgumentError where a shape does not fit or a step has NaN to draw from, and what a callback raised;
+        steps before that stand, and `gathered` has them."""
+        shape, steps = self._shape, count(steps, "steps", 40)
+        outside = (
+            None if exogenous is None else _chunk(exogenous, shape.batch, shape.exogenous_size, "exogenous values")
+        )
         if outside is not None and outside.shape[1] != steps:
             raise InvalidArgumentError(f"expected exogenous values for {steps} steps, received {outside.shape[1]}")
-        pieces = []
+        self._pieces = []
         for start, size in _pieces(steps, progress):
-            values = np.zeros((info.batch, size, info.width), np.float32)
-            drawn = np.zeros((info.batch, size, info.drawn_width), np.float32)
-            logs, made = np.zeros((info.batch, size), np.float32), np.zeros(info.batch, c.SIZE)
-            piece = None if outside is None else np.ascontiguousarray(outside[:, start : start + size])
+            values, made = np.zeros((shape.batch, size, shape.width), np.float32), np.zeros(shape.batch, c.SIZE)
+            drawn = logs = None
+            if shape.drawn_width:
+                drawn, logs = (
+                    np.zeros((shape.batch, size, shape.drawn_width), np.float32),
+                    np.zeros((shape.batch, size), np.float32),
+                )
+            self._pieces.append((values, drawn, logs, made))
+            piece = (
+                outside if outside is None or size == steps else np.ascontiguousarray(outside[:, start : start + size])
+            )
             self._call(
-                c.selffeeding_run, self._handle, size, None if piece is None else address(piece),
-                address(values), address(drawn), address(logs), sizes(made),
+                c.selffeeding_run, self._handle, size, None if piece is None else address(piece), address(values),
+                None if drawn is None else address(drawn), None if logs is None else address(logs), sizes(made),
             )  # fmt: skip
-            pieces.append((values, drawn, logs, made.astype(np.int64)))
-        values, drawn, logs = (np.concatenate(part, axis=1) for part in list(zip(*pieces))[:3])
-        sampled = info.drawn_width > 0
-        return Generated(values, drawn if sampled else None, logs if sampled else None, np.sum([piece[3] for piece in pieces], axis=0))
+        return self.gathered()
+
+    def gathered(self) -> Generated:
+        """What the last run made: all of it, or where a step failed, what was made before."""
+        if not self._pieces:
+            raise InvalidArgumentError("expected a run before what it made is asked for")
+        values, drawn, logs = (_end_to_end([piece[part] for piece in self._pieces]) for part in range(3))
+        return Generated(
+            values, drawn, logs, np.stack([piece[3] for piece in self._pieces]).sum(axis=0, dtype=np.int64)
+        )
 
     def score(self, continuation: Any, lengths: Any = None, exogenous: Any = None) -> Array:
         """The log-probability of each step of a given continuation (batch, steps, drawn width): (batch, steps)."""
-        info = self._info()
+        info = self._shape
         array = _chunk(continuation, info.batch, max(1, info.drawn_width), "a continuation")
         outside = None if exogenous is None else _chunk(exogenous, info.batch, info.exogenous_size, "exogenous values")
         if outside is not None and outside.shape[1] != array.shape[1]:
-            raise InvalidArgumentError(f"expected exogenous values for {array.shape[1]} steps, received {outside.shape[1]}")
+            raise InvalidArgumentError(
+                f"expected exogenous values for {array.shape[1]} steps, received {outside.shape[1]}"
+            )
         logs = np.zeros(array.shape[:2], np.float32)
         self._call(
             c.selffeeding_score, self._handle, array.shape[1], address(array), _lengths(lengths, info.batch),
@@ -303,14 +339,20 @@ class SelfFeeding(_Generator):
     def fork(self) -> SelfFeeding:
         """A generator of its own that goes on from here."""
         other = SelfFeeding.__new__(SelfFeeding)
-        other.model, other._options, other._handle = self.model, self._options, c.SelfFeedingHandle()
+        other.model, other._options, other._shape = self.model, self._options, self._shape
+        other._handle, other._pieces = c.SelfFeedingHandle(), []
         c.selffeeding_fork(self._handle, ctypes.byref(other._handle))
         return other
 
 
+def _end_to_end(pieces: list[Any]) -> Any:
+    """(batch, steps, …) pieces as one; None where there are none."""
+    return pieces[0] if len(pieces) == 1 or pieces[0] is None else np.concatenate(pieces, axis=1)
+
+
 def _pieces(steps: int, progress: bool) -> Iterator[tuple[int, int]]:
-    """The steps at once, or in hundredths under a bar."""
-    if not progress:
+    """The steps at once, or in hundredths under a bar where tqdm is installed."""
+    if not progress or not importlib.util.find_spec("tqdm"):
         yield 0, steps
         return
     from tqdm.auto import tqdm
@@ -362,7 +404,10 @@ def beam_search(
     batch = count(batch, "batch")
     tensors = model.inputs
     given = [prefix] if len(tensors) == 1 else in_order(prefix, [tensor.name for tensor in tensors], "input")
-    arrays = [_chunk(one, batch, tensor.step_size, f"input '{tensor.name}'") for one, tensor in zip(given, tensors, strict=True)]
+    arrays = [
+        _chunk(one, batch, tensor.step_size, f"input '{tensor.name}'")
+        for one, tensor in zip(given, tensors, strict=True)
+    ]
     classes = np.zeros((batch, width, maximum_length), c.SIZE)
     counts, scores = np.zeros((batch, width), c.SIZE), np.zeros((batch, width), np.float32)
     c.beam_search(
@@ -381,7 +426,12 @@ def beam_search(
 
 @dataclass(frozen=True)
 class Level:
-    """A model below the first in a nested generator, with what it does."""
+    """A model below the first in a nested generator, with what it does. What has the same name as in `SelfFeeding` is the
+    same: here a run is what one step of the model above drives.
+
+    `drive`: what drives it is the input of each of its steps, or (with state "given") only the state that a run begins
+    from. `driver_output`: the output of the model above that drives it; `driver_input`: the input that it goes to, before
+    what is fed back. The input's values are those, then the fed-back ones, then what comes up from the model below."""
 
     model: Model
     feedback: Feedback | Literal["output", "sample"] | None = None
@@ -417,23 +467,41 @@ class Item(NamedTuple):
     log_probability: float
 
 
+class _Gathered(NamedTuple):
+    """What a run made: outputs, what was drawn, its log-probabilities; by level what ended each run: (runs, 2)."""
+
+    series: list[Ragged]
+    reasons: list[NDArray[np.int64]]
+
+
 class Nested(_Generator):
     """Models one below the other: each step of one drives a run of the next, as long as that takes.
 
     >>> nested = cadenza.Nested(a, cadenza.Level(b, counted=True), batch=2)
     >>> ragged = nested.run(x, counts=[3, 4, 2])
     >>> ragged.to_padded(layout="time")            # (outer, longest, batch, units)
+
+    Raises InvalidArgumentError where sizes do not join, or where nothing can end a run: neither counts, nor a limit, nor a
+    stop that can fire.
     """
 
     def __init__(self, first: Model, *levels: Level | Model, batch: int = 1) -> None:
         self.levels = tuple(level if isinstance(level, Level) else Level(level) for level in levels)
         self.first = first
+        self._before: list[_Gathered] = []
         self._options = []
         array = (c.Level * max(1, len(self.levels)))()
         keep: list[Any] = []
         for level, place in zip(self.levels, array):
             options = _Options(
-                level.feedback, level.sampler, level.stops, level.limit, level.minimum, level.stopping, level.seeds, level.output
+                level.feedback,
+                level.sampler,
+                level.stops,
+                level.limit,
+                level.minimum,
+                level.stopping,
+                level.seeds,
+                level.output,
             )
             self._options.append(options)
             c.level_init(place)
@@ -463,12 +531,12 @@ class Nested(_Generator):
 
     @property
     def batch(self) -> int:
-        return self._info().batch
+        return int(self._info().batch)
 
     @property
     def pending(self) -> int:
         """Samples of each row that wait."""
-        return self._info().pending
+        return int(self._info().pending)
 
     def steps(self, level: int = 1) -> int:
         """Steps that a level's model has made, all rows together."""
@@ -497,9 +565,19 @@ class Nested(_Generator):
             per_row = given.ndim == 2
             expected = (info.batch, steps) if per_row else (steps,)
             if given.shape != expected or (given.size and (given.dtype.kind not in "iu" or (given < 0).any())):
-                raise InvalidArgumentError(f"expected counts from 0 up of shape ({steps},) or ({info.batch}, {steps}), received {counts!r}")
+                raise InvalidArgumentError(
+                    f"expected counts from 0 up of shape ({steps},) or ({info.batch}, {steps}), received {counts!r}"
+                )
             numbers = np.ascontiguousarray(given, c.SIZE)
-        self._call(c.nested_push, self._handle, steps, address(array), _lengths(lengths, info.batch), None if numbers is None else sizes(numbers), per_row)
+        self._call(
+            c.nested_push,
+            self._handle,
+            steps,
+            address(array),
+            _lengths(lengths, info.batch),
+            None if numbers is None else sizes(numbers),
+            per_row,
+        )
 
     def pull(self, capacity: int) -> tuple[Array, Array | None, list[Item]]:
         """At most `capacity` outputs of the samples that wait, what was drawn with them, and where they belong. Fewer
@@ -512,43 +590,89 @@ class Nested(_Generator):
         places = [Item(one.row, one.outer, one.middle, one.inner, one.log_probability) for one in items[: made.value]]
         return values[: made.value], drawn[: made.value] if info.drawn_width else None, places
 
-    def run(self, samples: Any = None, *, counts: Any = None, lengths: Any = None) -> Ragged:
-        """Pushes samples, and makes all of those that wait into a ragged series. What was drawn: see `drawn`."""
-        if samples is not None:
+    def run(self, samples: Any = None, *, counts: Any = None, lengths: Any = None, progress: bool = False) -> Ragged:
+        """Pushes samples, and makes all of those that wait into a ragged series. What was drawn: see `drawn`.
+        `progress` shows a bar over the samples where tqdm is installed.
+
+        Raises InvalidArgumentError where shapes or counts do not fit, and what a callback raised; what was made
+        before that is in `gathered`."""
+        self._before = []
+        if samples is not None and not progress:
             self.push(samples, counts=counts, lengths=lengths)
-        return self._gather(c.nested_run)[0]
+        if samples is None or not progress:
+            self._call(c.nested_run, self._handle, ctypes.byref(c.RaggedHandle()), None, None)
+            return self.gathered()
+        info = self._info()
+        array, numbers = (
+            _chunk(samples, info.batch, info.sample_size, "samples"),
+            None if counts is None else np.asarray(counts),
+        )
+        ends = None if lengths is None else np.asarray(lengths)
+        for start, size in _pieces(array.shape[1], progress):
+            piece = slice(start, start + size)
+            if start:
+                self._before.append(self._last())
+            self.push(
+                array[:, piece],
+                counts=None if numbers is None else numbers[..., piece],
+                lengths=None if ends is None else np.clip(ends - start, 0, size),
+            )
+            self._call(c.nested_run, self._handle, ctypes.byref(c.RaggedHandle()), None, None)
+        return self.gathered()
 
     def gathered(self) -> Ragged:
         """What the last run made: all of it, or where a step failed, what was made before."""
-        return self._gather(c.nested_gathered)[0]
+        return self._all().series[0]
 
     @property
     def drawn(self) -> Ragged | None:
-        """What the last run drew; None without a sampler."""
-        return self._gather(c.nested_gathered)[1]
+        """What the last run drew, with the same splits; None without a sampler."""
+        return next(iter(self._all().series[1:]), None)
 
     @property
     def log_probabilities(self) -> Ragged | None:
-        """Of what the last run drew."""
-        return self._gather(c.nested_gathered)[2]
-
-    def _gather(self, function: Any) -> tuple[Ragged, Ragged | None, Ragged | None]:
-        info = self._info()
-        handles = [c.RaggedHandle() for _ in range(3)]
-        pointers = [ctypes.byref(handle) for handle in handles]
-        self._call(function, self._handle, *(pointers if info.drawn_width else [pointers[0], None, None]))
-        made = [_from_handle(handle, batch=info.batch) if handle else None for handle in handles]
-        assert made[0] is not None
-        return made[0], made[1], made[2]
+        """Of what the last run drew: series of width 1; None without a sampler."""
+        return next(iter(self._all().series[2:]), None)
 
     def reasons(self, level: int = 1) -> list[tuple[str, int | None]]:
         """What ended each run of the last `run` at a level, in the order of its splits: "count", "limit", or "rule" and
         its number."""
-        size = ctypes.c_size_t()
-        c.nested_reasons(self._handle, count(level, "level"), None, None, 0, size)
-        reasons, rules = np.zeros(size.value, np.int32), np.zeros(size.value, c.SIZE)
-        c.nested_reasons(self._handle, count(level, "level"), reasons.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), sizes(rules), size, size)
-        return [(REASONS[reason], int(rule) if reason == 3 else None) for reason, rule in zip(reasons, rules, strict=True)]
+        marks = self._all().reasons
+        if not 1 <= level <= len(marks):
+            raise InvalidArgumentError(f"expected a level from 1 to {len(marks)}, received {level}")
+        return [(REASONS[reason], int(rule) if reason == 3 else None) for reason, rule in marks[level - 1].tolist()]
+
+    def _all(self) -> _Gathered:
+        """What the last run made, in one go or in pieces."""
+        pieces = [*self._before, self._last()]
+        if len(pieces) == 1:
+            return pieces[0]
+        joins = [
+            joined(series, [piece.reasons for piece in pieces]) for series in zip(*(piece.series for piece in pieces))
+        ]
+        return _Gathered([series for series, _ in joins], joins[0][1])
+
+    def _last(self) -> _Gathered:
+        """What the library's last run made."""
+        info = self._info()
+        handles = [c.RaggedHandle() for _ in range(3 if info.drawn_width else 1)]
+        self._call(
+            c.nested_gathered,
+            self._handle,
+            *(ctypes.byref(handle) for handle in handles),
+            *([None] * (3 - len(handles))),
+        )
+        series = [_from_handle(handle, batch=info.batch) for handle in handles]
+        reasons = []
+        for level in range(1, info.levels):
+            size = ctypes.c_size_t()
+            c.nested_reasons(self._handle, level, None, None, 0, size)
+            kinds, rules = np.zeros(size.value, np.int32), np.zeros(size.value, c.SIZE)
+            c.nested_reasons(
+                self._handle, level, kinds.ctypes.data_as(ctypes.POINTER(ctypes.c_int32)), sizes(rules), size, size
+            )
+            reasons.append(np.stack([kinds, rules.astype(np.int64)], axis=1))
+        return _Gathered(series, reasons)
 
     def snapshot(self) -> bytes:
         """Everything as bytes, in the middle of a run too."""
@@ -562,6 +686,12 @@ class Nested(_Generator):
     def fork(self) -> Nested:
         """A generator of its own that goes on from here."""
         other = Nested.__new__(Nested)
-        other.levels, other.first, other._options, other._handle = self.levels, self.first, self._options, c.NestedHandle()
+        other.levels, other.first, other._options, other._handle = (
+            self.levels,
+            self.first,
+            self._options,
+            c.NestedHandle(),
+        )
+        other._before = []
         c.nested_fork(self._handle, ctypes.byref(other._handle))
         return other

@@ -31,6 +31,7 @@ from ._arguments import (
 from .errors import InvalidArgumentError, UnsupportedError
 
 if TYPE_CHECKING:
+    from .pool import Pool
     from .stream import Stream
 
 Info = TypeVar("Info", bound=c.SizedStructure)
@@ -276,6 +277,15 @@ class Model:
             *(value.shape[1] if tensor.has_time else 0 for tensor, value in zip(self.inputs, inputs))
         )
         return inputs, batches[0], times
+
+    def pool(self, threads: int | None = None) -> Pool:
+        """A pool: thousands of streams on this model, of which a step computes those that are ready.
+
+        threads: how many compute; None for one per processor. Raises as `stream` does.
+        """
+        from .pool import Pool
+
+        return Pool(self, threads)
 
     def _input_values(self, x: Any) -> list[Any]:
         names = [tensor.name for tensor in self.inputs]

@@ -79,7 +79,17 @@ def categorical(
 ) -> Sampler:
     """A class, from logits, or from probabilities where the model ends in a softmax. Temperature 0 is `argmax`."""
     return Sampler(
-        CATEGORICAL, output, from_probabilities, None, temperature, top_k, top_p, min_p, repetition_penalty, logit_bias, tuple(forbidden)
+        CATEGORICAL,
+        output,
+        from_probabilities,
+        None,
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        repetition_penalty,
+        logit_bias,
+        tuple(forbidden),
     )
 
 

@@ -42,7 +42,7 @@ class Stop:
 
 
 def token(token: int, *, output: int = 0) -> Stop:
-    """The drawn class, or without a sampler the output's largest value, is this one."""
+    """The drawn class, or where none is drawn the output's largest value, is this one."""
     return Stop(TOKEN, output, token=token)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, overload
+from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,8 @@ from ._arguments import (
     require_shape,
     shape_text,
 )
-from ._library import failure, unchecked
-from .errors import CadenzaError, InvalidArgumentError, NotFoundError
+from ._library import failure, prepared
+from .errors import InvalidArgumentError, NotFoundError
 from .model import Model, Tensor
 
 SHORT_STEP = 100_000
@@ -106,10 +106,10 @@ class Stream:
 
         weights = sum(layer.parameters for layer in model.layers)
         keep_lock = weights * self._batch <= SHORT_STEP
-        self._step = unchecked(c.stream_step_multi if several else c.stream_step, keep_lock=keep_lock)
-        self._peek = unchecked(c.stream_peek_multi if several else c.stream_peek, keep_lock=keep_lock)
-        self._source = addresses(self._sources) if several else address(self._sources[0])
-        self._target = addresses(self._targets) if several else address(self._targets[0])
+        places = [addresses(rows) if several else ctypes.c_void_p(address(rows[0])) for rows in (self._sources, self._targets)]
+        step, peek = (c.stream_step_multi, c.stream_peek_multi) if several else (c.stream_step, c.stream_peek)
+        self._step = prepared(step, handle, *places, keep_lock=keep_lock)
+        self._peek = prepared(peek, handle, *places, keep_lock=keep_lock)
 
         # Where samples of these shapes are put and where the answers to them will be: one place for each input and
         # output, with and without the batch axis. And for `step` alone, the only place of the only input and output.
@@ -139,8 +139,8 @@ class Stream:
         source[...] = sample
         if out is not None:
             _require_out(out, target)
-        if status := self._step(self._open, self._source, self._target):
-            raise self._failure(status)
+        if status := self._step():
+            raise failure(status)
         if out is None:
             return target.copy()
         out[...] = target
@@ -272,6 +272,7 @@ class Stream:
     def close(self) -> None:
         """Gives the stream back now rather than when the last name for it goes."""
         self._open = None
+        self._step = self._peek = _refuse
 
     def __enter__(self) -> Stream:
         return self
@@ -294,9 +295,6 @@ class Stream:
     def _rows(self, tensor: Tensor) -> Array:
         return np.zeros((self._batch, *tensor.step_shape), np.float32)
 
-    def _failure(self, status: int) -> CadenzaError:
-        return failure(status) if self._open else _closed()
-
     def _exchange(self, call: Any, sample: Any, out: Any) -> Answer:
         """A step or a peek for every kind of sample: lists, several inputs, several outputs."""
         samples = self._inputs(sample)
@@ -307,8 +305,8 @@ class Stream:
         outs = None if out is None else self._outs(out, targets)
         for source, value in zip(sources, samples):
             source[...] = value
-        if status := call(self._open, self._source, self._target):
-            raise self._failure(status)
+        if status := call():
+            raise failure(status)
         if outs is None:
             return _one_or_all([target.copy() for target in targets])
         for array, target in zip(outs, targets):
@@ -357,6 +355,10 @@ def _one_or_all(arrays: list[Array]) -> Answer:
 
 def _closed() -> InvalidArgumentError:
     return InvalidArgumentError("expected an open stream, and this one is closed")
+
+
+def _refuse() -> NoReturn:
+    raise _closed()
 
 
 def _require_out(out: Any, target: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from pathlib import Path
 
@@ -131,6 +132,29 @@ def branching() -> cadenza.Model:
     }
     architecture = {"module": "keras", "class_name": "Functional", "config": config, "registered_name": "Functional"}
     return randomized(cadenza.from_json(architecture), seed=2)
+
+
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "a_gigabyte: needs a package too large to install everywhere; may always be skipped")
+
+
+def required(report, what_was_skipped: str):
+    """With CADENZA_REQUIRE_ALL=1, what is skipped has failed."""
+    if report.skipped and os.environ.get("CADENZA_REQUIRE_ALL") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"{what_was_skipped} was skipped, under CADENZA_REQUIRE_ALL=1: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    return report if item.get_closest_marker("a_gigabyte") else required(report, item.nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return required((yield), collector.nodeid)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

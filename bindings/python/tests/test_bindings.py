@@ -41,6 +41,7 @@ HANDLES = {
     "cadenza_model": _bindings.ModelHandle,
     "cadenza_builder": _bindings.BuilderHandle,
     "cadenza_stream": _bindings.StreamHandle,
+    "cadenza_pool": _bindings.PoolHandle,
     "cadenza_selffeeding": _bindings.SelfFeedingHandle,
     "cadenza_ragged": _bindings.RaggedHandle,
     "cadenza_nested": _bindings.NestedHandle,

@@ -8,7 +8,6 @@ import sys
 import pytest
 from conftest import RAIN, REPOSITORY
 
-
 EXAMPLES = REPOSITORY / "examples"
 MORSE = (
     " .- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."

@@ -110,8 +110,8 @@ def test_a_batch_of_sines_is_a_loop_over_keras_cells(record_property):
     made = generator.run(steps).values[..., 0]
     for row, length in enumerate(lengths):
         value, states, expected, forced = np.zeros((1, 1), np.float32), zero(), [], []
-        for sample in primers[row, :length]:
-            value, states = step(np.full((1, 1), sample), states)
+        for given in primers[row, :length]:
+            value, states = step(np.full((1, 1), given), states)
         if not length:  # nothing was given: the first step is fed with the start, zero
             value, states = step(value, states)
         aside = states

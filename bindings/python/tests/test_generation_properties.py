@@ -28,11 +28,20 @@ def level(draw, driver: int, batch: int, *, counts: list[int] | None = None) -> 
     joined = driver + (0 if feedback is None else CLASSES)
     kind = draw(st.sampled_from(["LSTM", "GRU", "SimpleRNN"]))
     below = model(joined, draw(st.integers(1, 9)), CLASSES, kind, seed)
-    sampler = draw(st.sampled_from([sample.categorical(temperature=0.8), sample.categorical(top_k=3, repetition_penalty=1.5)]))
+    sampler = draw(
+        st.sampled_from([sample.categorical(temperature=0.8), sample.categorical(top_k=3, repetition_penalty=1.5)])
+    )
     if feedback != "sample":
         sampler = draw(st.sampled_from([None, sampler, sample.bernoulli(), sample.gaussian(sigma=0.3)]))
     counted = draw(st.booleans())
-    rules = draw(st.lists(st.sampled_from([stop.gate(element=1), stop.norm_above(1.2), stop.below(-0.8, element=2), stop.above(0.3, state=0)]), max_size=2))
+    rules = draw(
+        st.lists(
+            st.sampled_from(
+                [stop.gate(element=1), stop.norm_above(1.2), stop.below(-0.8, element=2), stop.above(0.3, state=0)]
+            ),
+            max_size=2,
+        )
+    )
     return Level(
         below,
         feedback=Feedback("sample", one_hot=CLASSES) if feedback == "sample" else feedback,

@@ -1,0 +1,120 @@
+#define _GNU_SOURCE
+#include "system.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Since glibc 2.34 these two are libc's own, under a new version. The old version is there, too, and in older systems where the
+ * program has libpthread; where it has not, they are NULL and there are no threads. */
+#if defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#else
+#define OLDEST "GLIBC_2.17"
+#endif
+__asm__(".symver pthread_create, pthread_create@" OLDEST);
+__asm__(".symver pthread_join, pthread_join@" OLDEST);
+#pragma weak pthread_create
+#pragma weak pthread_join
+
+/* Threads that wait for work: for a moment by looking, as the next piece often comes at once, then asleep. */
+enum { LOOKS = 4000 };
+
+struct cz_workers {
+    pthread_mutex_t lock;
+    pthread_cond_t work, done;
+    void (*body)(void *, int);
+    void *context;
+    atomic_uint round;      /* counts the pieces of work */
+    atomic_int running;     /* workers that have not finished this round */
+    atomic_int sleeping, waiting;
+    int count, ends;
+    struct worker { struct cz_workers *owner; int number; pthread_t thread; } workers[];
+};
+
+static inline void pause_a_little(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *work(void *argument) {
+    struct worker *worker = argument;
+    cz_workers *all = worker->owner;
+    unsigned seen = 0;
+    for (;;) {
+        for (int look = 0; look < LOOKS && atomic_load(&all->round) == seen; look++) pause_a_little();
+        if (atomic_load(&all->round) == seen) {
+            pthread_mutex_lock(&all->lock);
+            atomic_fetch_add(&all->sleeping, 1);
+            while (atomic_load(&all->round) == seen) pthread_cond_wait(&all->work, &all->lock);
+            atomic_fetch_sub(&all->sleeping, 1);
+            pthread_mutex_unlock(&all->lock);
+        }
+        seen = atomic_load(&all->round);
+        if (all->ends) return NULL;
+        all->body(all->context, worker->number);
+        if (atomic_fetch_sub(&all->running, 1) == 1 && atomic_load(&all->waiting)) {
+            pthread_mutex_lock(&all->lock);
+            pthread_cond_signal(&all->done);
+            pthread_mutex_unlock(&all->lock);
+        }
+    }
+}
+
+static void begin_round(cz_workers *all) {
+    pthread_mutex_lock(&all->lock);
+    atomic_fetch_add(&all->round, 1);
+    if (atomic_load(&all->sleeping)) pthread_cond_broadcast(&all->work);
+    pthread_mutex_unlock(&all->lock);
+}
+
+cz_workers *cz_workers_create(int count) {
+    int others = count > 1 ? count - 1 : 0;
+    if (others && (!pthread_create || !pthread_join)) return NULL;
+    cz_workers *all = calloc(1, sizeof *all + (size_t)others * sizeof *all->workers);
+    if (!all) return NULL;
+    pthread_mutex_init(&all->lock, NULL);
+    pthread_cond_init(&all->work, NULL);
+    pthread_cond_init(&all->done, NULL);
+    for (int i = 0; i < others; i++) {
+        struct worker *worker = &all->workers[i];
+        worker->owner = all;
+        worker->number = i + 1;
+        if (pthread_create(&worker->thread, NULL, work, worker) != 0) {
+            cz_workers_destroy(all);
+            return NULL;
+        }
+        all->count++;
+    }
+    return all;
+}
+
+void cz_workers_run(cz_workers *all, void (*body)(void *context, int worker), void *context) {
+    if (all->count > 0) {
+        all->body = body;
+        all->context = context;
+        atomic_store(&all->running, all->count);
+        begin_round(all);
+    }
+    body(context, 0);
+    for (int look = 0; look < LOOKS && atomic_load(&all->running); look++) pause_a_little();
+    if (atomic_load(&all->running)) {
+        pthread_mutex_lock(&all->lock);
+        atomic_store(&all->waiting, 1);
+        while (atomic_load(&all->running)) pthread_cond_wait(&all->done, &all->lock);
+        atomic_store(&all->waiting, 0);
+        pthread_mutex_unlock(&all->lock);
+    }
+}
+
+void cz_workers_destroy(cz_workers *all) {
+    if (!all) return;
+    all->ends = 1;
+    begin_round(all);
+    for (int i = 0; i < all->count; i++) pthread_join(all->workers[i].thread, NULL);
+    pthread_cond_destroy(&all->done);
+    pthread_cond_destroy(&all->work);
+    pthread_mutex_destroy(&all->lock);
+    free(all);
+}
