@@ -23,7 +23,7 @@ extension Activation {
         case .elementwise(let it):
             let total = rows &* count
             switch cz_activation_kind(UInt32(it.kind)) {
-            case CZ_LINEAR: if dx != dy { dx.update(from: dy, count: total) }
+            case CZ_LINEAR: if dx != dy { dx.copy(from: dy, count: total) }
             case CZ_SIGMOID: for i in 0..<total { dx[i] = dy[i] * (y[i] * (1 - y[i])) }
             case CZ_TANH: for i in 0..<total { dx[i] = dy[i] * (1 - y[i] * y[i]) }
             case CZ_EXPONENTIAL: for i in 0..<total { dx[i] = dy[i] * y[i] }

@@ -229,11 +229,11 @@ class CellTape {
     func finishBackward() {}
 
     /// A masked row's states stay.
-    func hold(_ place: Int) { (h + (place &+ rows) &* units).update(from: h + place &* units, count: units) }
+    func hold(_ place: Int) { (h + (place &+ rows) &* units).copy(from: h + place &* units, count: units) }
 
     /// Keeps a step's sums where they are needed.
     final func keepSums(_ s: Int) {
-        if sums != z { (sums + s &* rows &* gateWidth).update(from: z + s &* rows &* gateWidth, count: rows &* gateWidth) }
+        if sums != z { (sums + s &* rows &* gateWidth).copy(from: z + s &* rows &* gateWidth, count: rows &* gateWidth) }
     }
 
     /// Applies an activation to gates of a row of sums, in place.
@@ -282,7 +282,7 @@ final class LSTMTape: CellTape {
 
     override func hold(_ place: Int) {
         super.hold(place)
-        (c + (place &+ rows) &* units).update(from: c + place &* units, count: units)
+        (c + (place &+ rows) &* units).copy(from: c + place &* units, count: units)
     }
 
     override func step(_ s: Int) {
@@ -311,7 +311,7 @@ final class LSTMTape: CellTape {
             let d = dz + place &* gateWidth, gates = z + place &* gateWidth
             let dh = dh + (place &+ rows) &* units, before = dh - rows &* units, dc = dc + row &* units
             if isMasked(s, row) {
-                d.update(repeating: 0, count: gateWidth)
+                clear(d, gateWidth)
                 add(dh, to: before, units)
                 continue
             }
@@ -356,7 +356,7 @@ final class SimpleRNNTape: CellTape {
         recurrent.multiply(h + s &* size, step: s, count: 1, start: z, units, z, units)
         keepSums(s)
         cell.activation.apply(parameters.kernels, z, z, rows: rows, count: units)
-        (h + (s &+ 1) &* size).update(from: z, count: size)
+        (h + (s &+ 1) &* size).copy(from: z, count: size)
     }
 
     override func stepBack(_ s: Int) {
@@ -364,11 +364,11 @@ final class SimpleRNNTape: CellTape {
             let place = s &* rows &+ row
             let d = dz + place &* units, dh = dh + (place &+ rows) &* units
             if isMasked(s, row) {
-                d.update(repeating: 0, count: units)
+                clear(d, units)
                 add(dh, to: dh - size, units)
                 continue
             }
-            d.update(from: dh, count: units)
+            d.copy(from: dh, count: units)
             backpropagate(cell.activation, place, 0)
         }
         recurrent.multiplyTransposed(dz + s &* size, count: 1, units, addTo: dh + s &* size)
@@ -419,7 +419,7 @@ final class GRUTape: CellTape {
             if sums != self.z {
                 for row in 0..<rows {
                     let at = row &* width &+ 2 &* units
-                    (sums + (s &* rows &* width &+ at)).update(from: z + at, count: units)
+                    (sums + (s &* rows &* width &+ at)).copy(from: z + at, count: units)
                 }
             }
         } else {
@@ -429,10 +429,10 @@ final class GRUTape: CellTape {
             for row in 0..<rows {
                 let gates = z + row &* width, inner = inner + row &* width
                 for i in 0..<(2 &* units) { gates[i] += inner[i] }
-                if sums != self.z { (sums + (s &* rows &+ row) &* width).update(from: gates, count: 2 &* units) }
+                if sums != self.z { (sums + (s &* rows &+ row) &* width).copy(from: gates, count: 2 &* units) }
                 activate(cell.recurrentActivation, gates, 0, 2)
                 for i in (2 &* units)..<width { gates[i] += gates[i &- units] * inner[i] }
-                if sums != self.z { (sums + ((s &* rows &+ row) &* width &+ 2 &* units)).update(from: gates + 2 &* units, count: units) }
+                if sums != self.z { (sums + ((s &* rows &+ row) &* width &+ 2 &* units)).copy(from: gates + 2 &* units, count: units) }
             }
         }
         for row in 0..<rows {
@@ -452,7 +452,7 @@ final class GRUTape: CellTape {
             let d = dz + place &* width, gates = z + place &* width
             let dh = dh + (place &+ rows) &* units, dBefore = dh - size, before = h + place &* units
             if isMasked(s, row) {
-                d.update(repeating: 0, count: width)
+                clear(d, width)
                 add(dh, to: dBefore, units)
                 continue
             }
@@ -468,7 +468,7 @@ final class GRUTape: CellTape {
         if let last {
             // dInner is then the gradient of r·h.
             let dInner = dInner + s &* size
-            dInner.update(repeating: 0, count: size)
+            clear(dInner, size)
             last.multiplyTransposed(d + 2 &* units, count: 1, width, addTo: dInner)
             for row in 0..<rows where !isMasked(s, row) {
                 let at = row &* units, gates = z + (s &* rows &+ row) &* width, d = d + row &* width

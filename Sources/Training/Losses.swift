@@ -94,6 +94,8 @@ struct LossRun {
 
     /// The loss; with `gradient` its gradient is added to the output's. weights: nil, [batch], or with `perStep` [batch][steps].
     func run(_ target: UnsafePointer<Float>, weights: UnsafePointer<Float>?, perStep: Bool, gradient: Bool) throws(Failure) -> Double {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         let mask = tape.outputShape(output).count > 1 ? tape.outputMask(output) : nil
         func step(_ vector: Int) -> Int { vector / vectorsPerRow &* steps &+ vector % vectorsPerRow / vectorsPerStep }
         var scale = 1.0

@@ -165,7 +165,7 @@ final class ConcatenateTape: TapeOperation {
         for turn in 0..<turns {
             for input in inputs {
                 let piece = input.count / outer
-                out.update(from: input.data + turn &* piece, count: piece)
+                out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }

@@ -65,8 +65,8 @@ final class BatchNormalizationTape: UnaryTape {
         if isTraining {
             measure()
         } else {
-            mean.update(from: movingMean.values, count: length)
-            variance.update(from: movingVariance.values, count: length)
+            mean.copy(from: movingMean.values, count: length)
+            variance.copy(from: movingVariance.values, count: length)
         }
         for o in 0..<outer {
             for i in 0..<length {

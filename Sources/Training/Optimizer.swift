@@ -91,7 +91,7 @@ final class TrainedWeight {
     /// The model's weight gets our buffer; values that were set from outside are taken over.
     func adopt() {
         guard weight.values != UnsafePointer(values.floats) else { return }
-        values.floats.update(from: weight.values, count: count)
+        values.floats.copy(from: weight.values, count: count)
         weight.adopt(values)
     }
 }
@@ -145,6 +145,8 @@ final class Optimizer {
 
     /// One call of Keras's `apply`, from the weights' gradients.
     func apply() {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         let steps = UInt64(options.accumulationSteps)
         if steps > 1 && (calls &+ 1) % steps != 0 {
             for weight in weights {
@@ -190,7 +192,7 @@ final class Optimizer {
     /// The weights become their averages, as Keras does at the end of training.
     func finishAverages() {
         for weight in weights {
-            if let average = weight.average, calls > 0 { weight.values.floats.update(from: average.floats, count: weight.count) }
+            if let average = weight.average, calls > 0 { weight.values.floats.copy(from: average.floats, count: weight.count) }
         }
     }
 

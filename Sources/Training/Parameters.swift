@@ -113,7 +113,7 @@ public final class Parameters {
     }
 
     public func zeroGradients() {
-        for case let gradient? in gradients { gradient.floats.update(repeating: 0, count: gradient.count) }
+        for case let gradient? in gradients { clear(gradient.floats, gradient.count) }
     }
 }
 
@@ -264,7 +264,32 @@ func addColumns(_ dy: Given, _ stride: Int, rows: Int, count: Int, to sums: Floa
     for row in 0..<rows { add(dy + row &* stride, to: sums, count) }
 }
 
+/// sums += x
 @inline(never)
 func add(_ x: Given, to sums: Floats, _ count: Int) {
-    for i in 0..<count { sums[i] += x[i] }
+    var i = 0
+    while i &+ 16 <= count {
+        let target = UnsafeMutableRawPointer(sums + i)
+        let sum = target.loadUnaligned(as: SIMD16<Float>.self) + UnsafeRawPointer(x + i).loadUnaligned(as: SIMD16<Float>.self)
+        target.storeBytes(of: sum, as: SIMD16<Float>.self)
+        i = i &+ 16
+    }
+    while i < count {
+        sums[i] += x[i]
+        i = i &+ 1
+    }
+}
+
+/// Zeros.
+@inline(never)
+func clear(_ values: Floats, _ count: Int) {
+    var i = 0
+    while i &+ 16 <= count {
+        UnsafeMutableRawPointer(values + i).storeBytes(of: SIMD16<Float>(repeating: 0), as: SIMD16<Float>.self)
+        i = i &+ 16
+    }
+    while i < count {
+        values[i] = 0
+        i = i &+ 1
+    }
 }

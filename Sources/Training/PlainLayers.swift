@@ -72,7 +72,7 @@ final class DenseTape: UnaryTape {
         if !layer.activation.isLinear {
             layer.activation.apply(parameters.kernels, sums, output.data, rows: vectors, count: units)
         } else if sums != output.data {
-            output.data.update(from: sums, count: vectors &* units)
+            output.data.copy(from: sums, count: vectors &* units)
         }
     }
 
@@ -106,7 +106,7 @@ final class EmbeddingTape: UnaryTape {
     override func forward(_ pass: Pass) {
         for i in 0..<(rows &* input.count) {
             let id = Int(input.data[i])
-            (output.data + i &* size).update(from: table.values + id &* size, count: size)
+            (output.data + i &* size).copy(from: table.values + id &* size, count: size)
             if let mask { mask[i] = id == 0 ? 0 : 1 }
         }
     }
@@ -252,7 +252,7 @@ final class RepeatTape: UnaryTape {
 
     override func forward(_ pass: Pass) {
         for i in 0..<(rows &* times) {
-            (output.data + i &* input.count).update(from: input.data + (i / times) &* input.count, count: input.count)
+            (output.data + i &* input.count).copy(from: input.data + (i / times) &* input.count, count: input.count)
         }
     }
 
@@ -316,7 +316,7 @@ final class NoiseTape: UnaryTape {
         case .dropout(let rate, _), .gaussianDropout(let rate), .alphaDropout(let rate, _): isActive = pass.isTraining && rate > 0
         case .gaussian(let deviation): isActive = pass.isTraining && deviation > 0
         }
-        guard isActive else { return output.data.update(from: input.data, count: count) }
+        guard isActive else { return output.data.copy(from: input.data, count: count) }
         var random = pass.random(series)
         switch noise {
         case .none: break
@@ -353,7 +353,7 @@ final class NoiseTape: UnaryTape {
         for row in 0..<rows {
             let factors = factors + row &* input.count
             if sharesRows && row > 0 {
-                factors.update(from: self.factors, count: input.count)
+                factors.copy(from: self.factors, count: input.count)
                 continue
             }
             for i in 0..<drawn { factors[i] = rate < 1 && random.uniform() >= rate ? scale : 0 }

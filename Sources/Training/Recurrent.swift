@@ -68,6 +68,8 @@ final class RecurrentTape: TapeOperation {
     private func isBlank(_ step: Int, _ row: Int) -> Bool {
         guard let mask, mask[step &* rows &+ row] == 0 else { return false }
         if layer.options.zeroOutputForMask { return true }
+        // States that were set are what came before.
+        if !links.isEmpty, links[0].initial != nil { return false }
         for earlier in 0..<step where mask[earlier &* rows &+ row] != 0 { return false }
         return true
     }
@@ -76,18 +78,18 @@ final class RecurrentTape: TapeOperation {
         for step in 0..<time {
             for row in 0..<rows {
                 let from = row &* time &+ moment(step), to = step &* rows &+ row
-                (x + to &* features).update(from: input.data + from &* features, count: features)
+                (x + to &* features).copy(from: input.data + from &* features, count: features)
                 if let mask, let given = input.mask { mask[to] = given[from] }
             }
         }
         eachState { state, cell, index in
             let place = cell.initial(index)
             if state < links.count, let given = links[state].initial {
-                place.update(from: given, count: cell.size)
+                place.copy(from: given, count: cell.size)
             } else if state < initialStates.count {
-                place.update(from: initialStates[state].data, count: cell.size)
+                place.copy(from: initialStates[state].data, count: cell.size)
             } else {
-                place.update(repeating: 0, count: cell.size)
+                clear(place, cell.size)
             }
         }
         for cell in cells { cell.forward(pass) }
@@ -95,14 +97,14 @@ final class RecurrentTape: TapeOperation {
         eachOutput { step, row, place in
             let source = last.h + ((step &+ 1) &* rows &+ row) &* units
             if isBlank(step, row) {
-                (outputs[0].data + place).update(repeating: 0, count: units)
+                clear(outputs[0].data + place, units)
             } else {
-                (outputs[0].data + place).update(from: source, count: units)
+                (outputs[0].data + place).copy(from: source, count: units)
             }
         }
         eachState { state, cell, index in
-            if state < links.count { links[state].final.update(from: cell.final(index), count: cell.size) }
-            if state &+ 1 < outputs.count { outputs[state &+ 1].data.update(from: cell.final(index), count: cell.size) }
+            if state < links.count { links[state].final.copy(from: cell.final(index), count: cell.size) }
+            if state &+ 1 < outputs.count { outputs[state &+ 1].data.copy(from: cell.final(index), count: cell.size) }
         }
     }
 
@@ -122,13 +124,13 @@ final class RecurrentTape: TapeOperation {
     override func backward() {
         guard let dy = outputs[0].gradient else { return }
         let last = cells[cells.count - 1], units = last.units
-        for cell in cells { cell.dh.update(repeating: 0, count: (time &+ 1) &* cell.size) }
+        for cell in cells { clear(cell.dh, (time &+ 1) &* cell.size) }
         eachOutput { step, row, place in
             if !isBlank(step, row) { add(dy + place, to: last.dh + ((step &+ 1) &* rows &+ row) &* units, units) }
         }
         eachState { state, cell, index in
             let place = cell.finalGradient(index)
-            if index > 0 { place.update(repeating: 0, count: cell.size) }
+            if index > 0 { clear(place, cell.size) }
             if state < links.count, let given = links[state].finalGradient { add(given, to: place, cell.size) }
             if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given, to: place, cell.size) }
         }
@@ -136,7 +138,7 @@ final class RecurrentTape: TapeOperation {
             if number > 0 {
                 cells[number].backward(dx: cells[number - 1].dh + cells[number - 1].size)
             } else if let gradient = input.gradient {
-                dx.update(repeating: 0, count: rows &* input.count)
+                clear(dx, rows &* input.count)
                 cells[0].backward(dx: dx)
                 for step in 0..<time {
                     for row in 0..<rows {
@@ -150,7 +152,7 @@ final class RecurrentTape: TapeOperation {
         eachState { state, cell, index in
             let place = cell.initialGradient(index)
             if state < links.count, links[state].initial != nil || state >= initialStates.count {
-                links[state].gradient.update(from: place, count: cell.size)
+                links[state].gradient.copy(from: place, count: cell.size)
             } else if state < initialStates.count, let gradient = initialStates[state].gradient {
                 add(place, to: gradient, cell.size)
             }
@@ -212,14 +214,14 @@ final class BidirectionalTape: TapeOperation {
             let result = outputs[0].data + out
             switch merge {
             case .concatenate:
-                result.update(from: a, count: width)
-                (result + width).update(from: b, count: backWidth)
+                result.copy(from: a, count: width)
+                (result + width).copy(from: b, count: backWidth)
             case .sum: for i in 0..<width { result[i] = a[i] + b[i] }
             case .average: for i in 0..<width { result[i] = (a[i] + b[i]) / 2 }
             case .multiply: for i in 0..<width { result[i] = a[i] * b[i] }
             case .none:
-                result.update(from: a, count: width)
-                (outputs[1].data + out / max(1, width) &* backWidth).update(from: b, count: backWidth)
+                result.copy(from: a, count: width)
+                (outputs[1].data + out / max(1, width) &* backWidth).copy(from: b, count: backWidth)
             }
         }
     }
@@ -239,8 +241,8 @@ final class BidirectionalTape: TapeOperation {
 
     override func backward() {
         guard let dy = outputs[0].gradient, let da = ahead.gradient, let db = back.gradient else { return }
-        da.update(repeating: 0, count: rows &* ahead.count)
-        db.update(repeating: 0, count: rows &* back.count)
+        clear(da, rows &* ahead.count)
+        clear(db, rows &* back.count)
         join { a, b, out, width, backWidth in
             let d = dy + out, x = ahead.data + a, y = back.data + b, da = da + a, db = db + b
             switch merge {

@@ -203,25 +203,29 @@ public final class Tape {
                 try model.reportBadID(check.embedding, given[index].unsafelyUnwrapped, count: batch * value.count, input: index)
             }
         }
-        for (index, value) in inputs.enumerated() { value.data.update(from: given[index].unsafelyUnwrapped, count: batch * value.count) }
+        for (index, value) in inputs.enumerated() { value.data.copy(from: given[index].unsafelyUnwrapped, count: batch * value.count) }
         for (index, link) in links.enumerated() { link.initial = states?[index] }
         let pass = Pass(isTraining: isTraining, seed: seed, number: number)
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         for operation in operations { operation.forward(pass) }
         hasRun = true
     }
 
     /// The gradients are then zero; add those of outputs, and call `backward`.
     public func beginBackward() {
-        for gradient in gradients { gradient.values.update(repeating: 0, count: gradient.count) }
-        for head in heads { head?.clear() }
+        for gradient in gradients { clear(gradient.values, gradient.count) }
+        for head in heads { head?.forget() }
         for link in links {
             link.finalGradient = nil
-            link.gradient.update(repeating: 0, count: batch * link.units)
+            clear(link.gradient, batch * link.units)
         }
     }
 
     /// Adds to the weights' gradients, and sets those of inputs and initial states.
     public func backward() {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         for operation in operations.reversed() { operation.backward() }
     }
 
@@ -344,10 +348,10 @@ final class ActivationHead {
 
     /// A zeroed place for the gradient.
     func use() -> Floats {
-        if !isUsed { gradient.update(repeating: 0, count: count) }
+        if !isUsed { clear(gradient, count) }
         isUsed = true
         return gradient
     }
 
-    func clear() { isUsed = false }
+    func forget() { isUsed = false }
 }

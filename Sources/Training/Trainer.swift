@@ -184,7 +184,7 @@ public final class Trainer {
         guard let carried else { return }
         var offset = 0
         for (index, state) in states.enumerated() {
-            (carried.floats + offset).update(from: tape.finalState(index), count: tape.batch * state.slot.units)
+            (carried.floats + offset).copy(from: tape.finalState(index), count: tape.batch * state.slot.units)
             offset += tape.batch * state.slot.units
         }
         carriedBatch = tape.batch
@@ -282,7 +282,7 @@ public final class Trainer {
         for weight in optimizer.weights {
             weight.adopt()
             for own in weight.memory {
-                own.floats.update(from: memories[place].floats, count: weight.count)
+                own.floats.copy(from: memories[place].floats, count: weight.count)
                 place += 1
             }
         }

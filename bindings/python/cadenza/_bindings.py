@@ -529,7 +529,7 @@ tape_forward = function(
 )
 tape_output_shape = function("cadenza_tape_output_shape", STATUS, TAPE, SIZE, POINTER(Shape))
 tape_output = function("cadenza_tape_output", STATUS, TAPE, SIZE, FLOATS, SIZE)
-tape_output_mask = function("cadenza_tape_output_mask", STATUS, TAPE, SIZE, BYTES, SIZE, POINTER(c_int))
+tape_output_mask = function("cadenza_tape_output_mask", STATUS, TAPE, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))
 tape_state = function("cadenza_tape_state", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_backward = function("cadenza_tape_backward", STATUS, TAPE, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int)
 tape_weight_gradient = function("cadenza_tape_weight_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
@@ -547,7 +547,8 @@ trainer_update = function("cadenza_trainer_update", STATUS, TRAINER, POINTER(Bat
 trainer_evaluate = function("cadenza_trainer_evaluate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_differentiate = function("cadenza_trainer_differentiate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_output = function("cadenza_trainer_output", STATUS, TRAINER, SIZE, FLOATS, SIZE)
-trainer_output_mask = function("cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, BYTES, SIZE, POINTER(c_int))
+trainer_output_mask = function(
+    "cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))
 trainer_state = function("cadenza_trainer_state", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_gradient = function("cadenza_trainer_gradient", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_reset_states = function("cadenza_trainer_reset_states", STATUS, TRAINER)

@@ -129,7 +129,7 @@ class MixtureNLL(Loss):
         super().__init__(components=components, **options)
 
     def target_width(self, width: int) -> int:
-        return (width // self.options["components"] - 1) // 2
+        return int(width // self.options["components"] - 1) // 2
 
 
 BY_NAME: dict[str, type[Loss]] = {

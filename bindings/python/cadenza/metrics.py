@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .errors import InvalidArgumentError
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[Any]
 
 
 class Metric:
@@ -50,21 +50,21 @@ class BinaryAccuracy(Metric):
         super().__init__(name)
 
     def values(self, y: Numbers, p: Numbers) -> Numbers:
-        return np.mean((p > self.threshold) == (y > 0.5), axis=-1)
+        return np.asarray(np.mean((p > self.threshold) == (y > 0.5), axis=-1))
 
 
 class CategoricalAccuracy(Metric):
     name = "categorical_accuracy"
 
     def values(self, y: Numbers, p: Numbers) -> Numbers:
-        return (np.argmax(y, axis=-1) == np.argmax(p, axis=-1)).astype(float)
+        return np.asarray(np.argmax(y, axis=-1) == np.argmax(p, axis=-1), float)
 
 
 class SparseCategoricalAccuracy(Metric):
     name = "sparse_categorical_accuracy"
 
     def values(self, y: Numbers, p: Numbers) -> Numbers:
-        return (y[..., 0] == np.argmax(p, axis=-1)).astype(float)
+        return np.asarray(y[..., 0] == np.argmax(p, axis=-1), float)
 
 
 class TopKCategoricalAccuracy(Metric):
@@ -79,21 +79,21 @@ class TopKCategoricalAccuracy(Metric):
     def values(self, y: Numbers, p: Numbers) -> Numbers:
         label = y[..., 0].astype(int) if y.shape[-1] == 1 else np.argmax(y, axis=-1)
         own = np.take_along_axis(p, label[..., np.newaxis], axis=-1)
-        return (np.sum(p > own, axis=-1) < self.k).astype(float)
+        return np.asarray(np.sum(p > own, axis=-1) < self.k, float)
 
 
 class MeanAbsoluteError(Metric):
     name = "mae"
 
     def values(self, y: Numbers, p: Numbers) -> Numbers:
-        return np.mean(np.abs(y - p), axis=-1)
+        return np.asarray(np.mean(np.abs(y - p), axis=-1))
 
 
 class MeanSquaredError(Metric):
     name = "mse"
 
     def values(self, y: Numbers, p: Numbers) -> Numbers:
-        return np.mean((y - p) ** 2, axis=-1)
+        return np.asarray(np.mean((y - p) ** 2, axis=-1))
 
 
 class RootMeanSquaredError(MeanSquaredError):
@@ -119,8 +119,8 @@ class Perplexity(Metric):
         else:
             logarithms = np.log(np.clip(p, 1e-7, 1 - 1e-7))
         if y.shape[-1] == 1 and p.shape[-1] > 1:
-            return -np.take_along_axis(logarithms, y.astype(int), axis=-1)[..., 0]
-        return -np.sum(y * logarithms, axis=-1)
+            return np.asarray(-np.take_along_axis(logarithms, y.astype(int), axis=-1)[..., 0])
+        return np.asarray(-np.sum(y * logarithms, axis=-1))
 
     def result(self) -> float:
         return float(np.exp(super().result()))

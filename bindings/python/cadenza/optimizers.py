@@ -136,7 +136,7 @@ def PolynomialDecay(
 ) -> Schedule:
     def rate(step: int) -> float:
         steps = decay_steps * max(1, math.ceil(step / decay_steps)) if cycle else decay_steps
-        return (initial - end) * (1 - min(step, steps) / steps) ** power + end
+        return float((initial - end) * (1 - min(step, steps) / steps) ** power + end)
 
     return rate
 

@@ -454,7 +454,8 @@ class Trainer:
                 weights *= given.reshape(given.shape + (1,) * (weights.ndim - given.ndim))
             mask, has_mask = np.ones(shape[:2], np.uint8), ctypes.c_int()
             if len(shape) > 2:
-                c.trainer_output_mask(self._handle, index, address(mask), mask.size, ctypes.byref(has_mask))
+                place = mask.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+                c.trainer_output_mask(self._handle, index, place, mask.size, ctypes.byref(has_mask))
                 weights *= mask.reshape(mask.shape + (1,) * (weights.ndim - 2))
             for _, metric in found:
                 metric.update(y.astype(np.float64), output.astype(np.float64), weights)
@@ -539,8 +540,8 @@ def _by_class(
     by_class = np.ones(max(int(labels.max(initial=0)), *class_weight, 0) + 1, np.float32)
     for label, value in class_weight.items():
         by_class[label] = value
-    found = by_class[labels]
-    return found if weight is None else found * weight.reshape(weight.shape + (1,) * (found.ndim - weight.ndim))
+    found: Array = by_class[labels]
+    return found if weight is None else floats(found * weight.reshape(weight.shape + (1,) * (found.ndim - weight.ndim)))
 
 
 def _pointers(arrays: Sequence[Array | None]) -> Any:

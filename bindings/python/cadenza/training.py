@@ -159,7 +159,8 @@ class Tape:
         shape = self._shape(index)
         mask = np.ones(shape[:2], np.uint8)
         has_mask = ctypes.c_int()
-        c.tape_output_mask(self._handle, index, address(mask), mask.size, ctypes.byref(has_mask))
+        place = mask.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        c.tape_output_mask(self._handle, index, place, mask.size, ctypes.byref(has_mask))
         return mask.astype(bool) if has_mask.value else None
 
     def commit_statistics(self) -> None:
@@ -226,7 +227,7 @@ def check_gradients(
         try:
             for _ in range(directions):
                 direction = random.normal(size=value.shape)
-                direction /= max(1e-12, np.linalg.norm(direction))
+                direction /= max(1e-12, float(np.linalg.norm(direction)))
                 sums = []
                 for offset in (-2, -1, 1, 2):
                     model.weights[name] = value + offset * step * direction

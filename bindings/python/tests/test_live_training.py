@@ -205,3 +205,31 @@ def test_stateful_model_follows_keras(record_property):
         expected = float(model.train_on_batch(x, y))
         model.reset_metrics()
         assert abs(ours.update(x, y, carry_state=True) - expected) <= TOLERANCE * abs(expected)
+
+
+def test_metrics_are_keras():
+    from cadenza import metrics
+
+    random = np.random.default_rng(0)
+    p, y = random.random((50, 1)).astype(np.float32), random.integers(0, 2, (50, 1)).astype(np.float32)
+    weights = random.random(50).astype(np.float32)
+    shares = random.dirichlet(np.ones(7), 50).astype(np.float32)
+    labels = random.integers(0, 7, 50)
+    onehot = np.eye(7, dtype=np.float32)[labels]
+    theirs = keras.metrics
+    pairs = [
+        (metrics.BinaryAccuracy(), theirs.BinaryAccuracy(), y, p),
+        (metrics.Precision(), theirs.Precision(), y, p),
+        (metrics.Recall(0.3), theirs.Recall(0.3), y, p),
+        (metrics.AUC(), theirs.AUC(), y, p),
+        (metrics.MeanAbsoluteError(), theirs.MeanAbsoluteError(), y, p),
+        (metrics.RootMeanSquaredError(), theirs.RootMeanSquaredError(), y, p),
+        (metrics.CategoricalAccuracy(), theirs.CategoricalAccuracy(), onehot, shares),
+        (metrics.TopKCategoricalAccuracy(3), theirs.TopKCategoricalAccuracy(3), onehot, shares),
+        (metrics.SparseCategoricalAccuracy(), theirs.SparseCategoricalAccuracy(), labels[:, None].astype(np.float32), shares),
+    ]
+    for ours, keras_metric, target, output in pairs:
+        for part in (slice(0, 30), slice(30, 50)):
+            ours.update(target[part].astype(float), output[part].astype(float), weights[part].astype(float))
+            keras_metric.update_state(target[part], output[part], sample_weight=weights[part])
+        assert ours.result() == pytest.approx(float(keras_metric.result()), rel=1e-5), keras_metric.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from conftest import REPOSITORY, randomized, samples
@@ -147,7 +145,7 @@ def test_choices_stop_the_gradient():
     model = randomized(cadenza.build(None, 3, [("GRU", {"units": 3, "activation": "tanh"})]), 1)
     for straight in (False, True):
         unrolled = cadenza.Unrolled(model)
-        first, states = unrolled.step(model, samples(2, 3))
+        first, _ = unrolled.step(model, samples(2, 3))
         chosen = np.eye(3)[first.array.argmax(axis=1)]
         output, _ = unrolled.step(model, unrolled.choice(first, chosen, straight_through=straight))
         unrolled.backward([(output, np.ones_like(output.array))])
