@@ -24,14 +24,14 @@ public class Layer {
     public let name: Name
     /// Keras's name of its class.
     public let className: Name
-    public private(set) var weights: [Weight] = []
+    public private(set) final var weights: [Weight] = []
     /// Keras's `trainable`: false makes all its weights non-trainable.
-    public var isTrainable = true
+    public final var isTrainable = true
     /// Initializers by variable ("kernel", "bias" …) where they differ from the layer's defaults.
-    public var initializers: [(variable: Name, initializer: Initializer)] = []
-    public var trainingOptions = TrainingOptions()
+    public final var initializers: [(variable: Name, initializer: Initializer)] = []
+    public final var trainingOptions = TrainingOptions()
 
-    private(set) var isBuilt = false
+    private(set) final var isBuilt = false
 
     init(name: Name, className: Name) {
         self.name = name
@@ -101,14 +101,14 @@ public class Layer {
     // MARK: Building
 
     /// Builds it on its first use, once.
-    func buildOnce(_ inputs: [Shape]) throws(Failure) {
+    final func buildOnce(_ inputs: [Shape]) throws(Failure) {
         guard !isBuilt else { return }
         try build(inputs)
         isBuilt = true
     }
 
     /// Adds a variable, as Keras's `add_weight`.
-    func addWeight(_ variable: Name, _ shape: Shape, _ initializer: Initializer,
+    final func addWeight(_ variable: Name, _ shape: Shape, _ initializer: Initializer,
                    trainable: Bool = true, path: Name? = nil) throws(Failure) -> Weight {
         guard shape.isKnown else {
             throw Failure(.invalidArgument, "layer '\(name)': its input needs known sizes to build \(variable), not \(describe(shape))")
@@ -124,14 +124,14 @@ public class Layer {
     }
 
     /// Takes over the weights of a layer inside it, under its own path.
-    func adoptWeights(of inner: Layer) {
+    final func adoptWeights(of inner: Layer) {
         weights += inner.weights
     }
 
     // MARK: Checks
 
     /// The one input of a layer that takes just one.
-    func single(_ inputs: [Shape]) throws(Failure) -> Shape {
+    final func single(_ inputs: [Shape]) throws(Failure) -> Shape {
         guard inputs.count == 1 else {
             throw Failure(.invalidArgument, "layer '\(name)' (\(className)) takes one input, not \(inputs.count)")
         }
@@ -139,14 +139,14 @@ public class Layer {
     }
 
     /// A failure that names the layer.
-    public func failure(_ code: Failure.Code, _ text: Text) -> Failure {
+    public final func failure(_ code: Failure.Code, _ text: Text) -> Failure {
         Failure(code, "layer '\(name)' (\(className)): \(text)")
     }
 
-    public func failure(_ text: Text) -> Failure { failure(.invalidArgument, text) }
+    public final func failure(_ text: Text) -> Failure { failure(.invalidArgument, text) }
 
     /// An axis as Keras numbers it (batch is 0, negative from the end), as an index into a shape without batch.
-    public func axisIndex(_ axis: Int, rank: Int) throws(Failure) -> Int {
+    public final func axisIndex(_ axis: Int, rank: Int) throws(Failure) -> Int {
         let index = axis < 0 ? axis + rank : axis - 1
         guard axis != 0, index >= 0, index < rank else {
             throw failure("axis \(axis) is not an axis of an input of rank \(rank + 1)")
@@ -155,7 +155,7 @@ public class Layer {
     }
 
     /// Several such axes, ascending.
-    public func axisIndices(_ axes: [Int], rank: Int) throws(Failure) -> [Int] {
+    public final func axisIndices(_ axes: [Int], rank: Int) throws(Failure) -> [Int] {
         var indices: [Int] = []
         for axis in axes {
             let index = try axisIndex(axis, rank: rank)

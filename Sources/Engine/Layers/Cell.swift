@@ -7,10 +7,10 @@ public class Cell {
     public let className: Name
     public let units: Int
     /// In Keras's order: kernel, recurrent kernel, bias.
-    public private(set) var weights: [Weight] = []
+    public private(set) final var weights: [Weight] = []
     /// Initializers by variable, as in `Layer`.
-    public var initializers: [(variable: Name, initializer: Initializer)] = []
-    public var trainingOptions = TrainingOptions()
+    public final var initializers: [(variable: Name, initializer: Initializer)] = []
+    public final var trainingOptions = TrainingOptions()
 
     init(name: Name, className: Name, units: Int) {
         self.name = name
@@ -25,7 +25,7 @@ public class Cell {
     public var stateNames: [Name] { ["h"] }
 
     /// Floats that its states take in a row.
-    var stateWidth: Int { padded(units) &* stateNames.count }
+    final var stateWidth: Int { padded(units) &* stateNames.count }
 
     /// Creates the weights in the layer that owns the cell, under `path`.
     func build(features: Int, in owner: Layer, path: Name) throws(Failure) {}
@@ -42,7 +42,7 @@ public class Cell {
     }
 
     /// `owner.addWeight` with the cell's own initializers.
-    func addWeight(_ variable: Name, _ shape: Shape, _ initializer: Initializer, in owner: Layer,
+    final func addWeight(_ variable: Name, _ shape: Shape, _ initializer: Initializer, in owner: Layer,
                    path: Name) throws(Failure) -> Weight {
         var chosen = initializer
         for (named, given) in initializers where named == variable { chosen = given }
