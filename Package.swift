@@ -9,13 +9,14 @@ let engine: [SwiftSetting] = [
     .unsafeFlags(["-wmo", "-Xfrontend", "-function-sections"], .when(configuration: .release)),
 ]
 
-/// All but the kernels is compiled for size: what a step costs is spent in the kernels.
+/// All but the kernels is compiled for size: what a step costs is spent in the kernels. Functions that take closures are
+/// not compiled anew for each closure.
 ///
 /// No outlined objects: a module that uses another's function may bring a copy of it, and with it copies of the constant
 /// arrays in it, as weak symbols "outlined object #0, #1 … of the function". Modules number them differently (Swift 6.3),
 /// and the linker takes the function from one object file and the arrays from another: [.still] becomes [.flowing].
 let small = engine + [.unsafeFlags(["-Osize", "-Xllvm", "-enable-machine-outliner=always",
-                                    "-Xllvm", "-sil-disable-pass=object-outliner",
+                                    "-Xllvm", "-sil-disable-pass=object-outliner,closure-specialize,capture-prop",
                                     "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 /// A kernel target is compiled for one instruction set, always optimised: SIMD code without

@@ -162,7 +162,7 @@ public class Layer {
             if indices.contains(index) { throw failure("names axis \(axis) twice") }
             indices.append(index)
         }
-        return indices.sorted()
+        return indices.inOrder(<)
     }
 }
 

@@ -53,7 +53,7 @@ public final class SafeTensors {
     /// In the order of their values; without padding.
     public private(set) var tensors: [Tensor] = []
     private var places: [Name: Int] = [:]
-    private var metadata: [Name: Name] = [:]
+    private var metadata = Table<Name, Name>()
 
     /// Whether the bytes begin as a safetensors file does.
     public static func isSafeTensors(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -81,7 +81,7 @@ public final class SafeTensors {
                 found.append(try SafeTensors.readTensor(name, value, data))
             }
         }
-        found.sort { ($0.place.lowerBound, $0.place.upperBound) < ($1.place.lowerBound, $1.place.upperBound) }
+        found = found.inOrder { ($0.place.lowerBound, $0.place.upperBound) < ($1.place.lowerBound, $1.place.upperBound) }
         var end = 0
         for (tensor, place) in found {
             guard place.lowerBound == end else {
@@ -103,7 +103,7 @@ public final class SafeTensors {
         guard let members = value.object else { throw Failure(.invalidFile, "safetensors file: its metadata is no JSON object") }
         for (key, value) in members {
             guard let text = value.name else { throw Failure(.invalidFile, "safetensors file: metadata '\(key)' is no string") }
-            metadata[key] = text
+            metadata[key, default: text] = text
         }
     }
 

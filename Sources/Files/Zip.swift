@@ -17,7 +17,7 @@ public final class Zip {
     }
 
     private let bytes: UnsafeRawBufferPointer
-    private var entries: [Name: Entry] = [:]
+    private var entries = Table<Name, Entry>()
     /// The names of all entries, in the directory's order.
     public private(set) var names: [Name] = []
 
@@ -35,14 +35,14 @@ public final class Zip {
         var occupied: [Range<Int>] = []
         for _ in 0..<directory.count {
             let (entry, place) = try Zip.readEntry(&reader, bytes, directory)
-            guard entries.updateValue(entry, forKey: entry.name) == nil else {
+            guard entries.insert(entry, for: entry.name) else {
                 throw Failure(.invalidFile, "zip directory: two entries are named '\(entry.name)'")
             }
             names.append(entry.name)
             occupied.append(place)
         }
         guard reader.remaining == 0 else { throw reader.failure("\(reader.remaining) bytes follow the last of \(directory.count) entries") }
-        occupied.sort { $0.lowerBound < $1.lowerBound }
+        occupied = occupied.inOrder { $0.lowerBound < $1.lowerBound }
         for (first, second) in zip(occupied, occupied.dropFirst()) where first.upperBound > second.lowerBound {
             throw Failure(.invalidFile, "zip directory: the entry at offset \(second.lowerBound) begins within the one at \(first.lowerBound)")
         }

@@ -100,7 +100,7 @@ public final class BeamSearch {
         }
         for row in 0..<rows {
             for beam in beams[row] where beam.score > -.infinity && found[row].count < width { found[row].append(hypothesis(beam)) }
-            found[row].sort { $0.score > $1.score }
+            found[row] = found[row].inOrder { $0.score > $1.score }
         }
         return found
     }

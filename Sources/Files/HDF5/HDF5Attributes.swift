@@ -2,7 +2,7 @@ import Engine
 
 /// The attributes of a group or dataset.
 struct HDF5Attributes {
-    private var messages: [Name: ByteReader] = [:]
+    private var messages = Table<Name, ByteReader>()
     /// In order of creation, or the file's order where it does not keep it.
     private(set) var names: [Name] = []
 
@@ -23,13 +23,12 @@ struct HDF5Attributes {
             }
             found.append((try add(message), try record.u32("the creation order")))
         }
-        found.sort { $0.order < $1.order }
-        names += found.map { $0.name }
+        names += found.inOrder { $0.order < $1.order }.map { $0.name }
     }
 
     private mutating func add(_ message: ByteReader) throws(Failure) -> Name {
         let name = try HDF5Attribute.Parts(message).name
-        guard messages.updateValue(message, forKey: name) == nil else {
+        guard messages.insert(message, for: name) else {
             throw message.failure("two attributes are named '\(name)'")
         }
         return name

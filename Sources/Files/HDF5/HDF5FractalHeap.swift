@@ -21,7 +21,7 @@ final class HDF5FractalHeap {
     private let hugeTree: Int?
     /// In the order of their starts.
     private var blocks: [Block] = []
-    private var hugeObjects: [UInt64: (address: Int, size: Int)]?
+    private var hugeObjects: Table<Int, (address: Int, size: Int)>?
 
     init(_ storage: HDF5Storage, at address: Int) throws(Failure) {
         self.storage = storage
@@ -95,20 +95,21 @@ final class HDF5FractalHeap {
             let address = try id.definedAddress(storage, "an object's address")
             return try storage.reader(at: address, count: try id.length(storage, "an object's size"), of: "HDF5 heap object")
         }
-        let number = try id.number(min(id.remaining, 8), "an object's number")
+        let number = Int(truncatingIfNeeded: try id.number(min(id.remaining, 8), "an object's number"))
         if hugeObjects == nil { hugeObjects = try readHugeObjects() }
         guard let place = hugeObjects?[number] else { throw id.failure("the heap has no huge object \(number)") }
         return try storage.reader(at: place.address, count: place.size, of: "HDF5 heap object")
     }
 
-    private func readHugeObjects() throws(Failure) -> [UInt64: (address: Int, size: Int)] {
+    private func readHugeObjects() throws(Failure) -> Table<Int, (address: Int, size: Int)> {
         guard let hugeTree else { throw Failure(.invalidFile, "HDF5 heap: it has no huge objects") }
-        var objects: [UInt64: (address: Int, size: Int)] = [:]
+        var objects = Table<Int, (address: Int, size: Int)>()
         try HDF5Tree2(storage, at: hugeTree, type: 1).forEach { record throws(Failure) in
             var record = record
             let address = try record.definedAddress(storage, "a huge object's address")
             let size = try record.length(storage, "a huge object's size")
-            objects[try record.number(storage.lengthSize, "a huge object's number")] = (address, size)
+            let number = Int(truncatingIfNeeded: try record.number(storage.lengthSize, "a huge object's number"))
+            objects[number, default: (address, size)] = (address, size)
         }
         return objects
     }

@@ -3,7 +3,7 @@ import Engine
 /// A collection of a global heap, where characters of variable strings lie.
 final class HDF5GlobalHeap {
     /// Objects by their numbers.
-    private var objects: [UInt16: UnsafeRawBufferPointer] = [:]
+    private var objects = Table<Int, UnsafeRawBufferPointer>()
 
     init(_ storage: HDF5Storage, at address: Int) throws(Failure) {
         let subject: Text = "HDF5 global heap", headerSize = 8 + storage.lengthSize
@@ -17,20 +17,21 @@ final class HDF5GlobalHeap {
         // The header, each object's own and each object begin at multiples of 8 bytes.
         reader.align(to: 8)
         while reader.remaining >= 8 + storage.lengthSize {
-            let index = try reader.u16("an object's number")
+            let index = Int(try reader.u16("an object's number"))
             // Number 0 is the free space at the end.
             if index == 0 { break }
             try reader.skip(6, "the number of references")
             let size = try reader.length(storage, "an object's size")
             reader.align(to: 8)
-            objects[index] = try reader.take(size, "an object")
+            let object = try reader.take(size, "an object")
+            objects[index, default: object] = object
             reader.align(to: 8)
         }
     }
 
     /// The first `count` bytes of an object.
     func object(_ index: UInt32, count: Int) throws(Failure) -> UnsafeRawBufferPointer {
-        guard let number = UInt16(exactly: index), let object = objects[number], count <= object.count else {
+        guard let object = objects[Int(index)], count <= object.count else {
             throw Failure(.invalidFile, "HDF5 global heap: it has no object \(index) of \(count) bytes")
         }
         return UnsafeRawBufferPointer(rebasing: object[..<count])

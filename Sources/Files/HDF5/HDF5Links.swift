@@ -14,7 +14,7 @@ enum HDF5Link {
 
 /// The links of a group.
 struct HDF5Links {
-    private var links: [Name: HDF5Link] = [:]
+    private var links = Table<Name, HDF5Link>()
     /// In order of creation where the file keeps it, else by name.
     private(set) var names: [Name] = []
 
@@ -37,7 +37,7 @@ struct HDF5Links {
             }
         }
         let isOrdered = found.allSatisfy { $0.order != nil }
-        found.sort { isOrdered ? $0.order! < $1.order! : $0.name.bytes.lexicographicallyPrecedes($1.name.bytes) }
+        found = found.inOrder { isOrdered ? $0.order! < $1.order! : $0.name.bytes.lexicographicallyPrecedes($1.name.bytes) }
         names = found.map { $0.name }
     }
 
@@ -45,7 +45,7 @@ struct HDF5Links {
     subscript(name: Name) -> HDF5Link? { links[name] }
 
     private mutating func add(_ name: Name, _ link: HDF5Link) throws(Failure) {
-        guard links.updateValue(link, forKey: name) == nil else {
+        guard links.insert(link, for: name) else {
             throw Failure(.invalidFile, "HDF5 group: two links are named '\(name)'")
         }
     }

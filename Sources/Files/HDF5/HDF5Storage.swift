@@ -12,8 +12,8 @@ final class HDF5Storage {
     let root: Int
     private var structureLeft: Int
     private var expansionLeft: Int
-    private var heaps: [Int: HDF5GlobalHeap] = [:]
-    private var nodes: [Int: HDF5Node] = [:]
+    private var heaps = Table<Int, HDF5GlobalHeap>()
+    private var nodes = Table<Int, HDF5Node>()
 
     init(_ superblock: HDF5Superblock, owner: AnyObject?) {
         bytes = superblock.bytes
@@ -71,7 +71,7 @@ final class HDF5Storage {
     func node(at address: Int) throws(Failure) -> HDF5Node {
         if let node = nodes[address] { return node }
         let node = HDF5Node(try HDF5Header(self, at: address))
-        nodes[address] = node
+        nodes[address, default: node] = node
         return node
     }
 
@@ -79,7 +79,7 @@ final class HDF5Storage {
     func heap(at address: Int) throws(Failure) -> HDF5GlobalHeap {
         if let heap = heaps[address] { return heap }
         let heap = try HDF5GlobalHeap(self, at: address)
-        heaps[address] = heap
+        heaps[address, default: heap] = heap
         return heap
     }
 }

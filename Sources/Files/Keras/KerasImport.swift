@@ -82,18 +82,16 @@ struct KerasImport {
     /// The layers of a model. Their groups bear the name of their class and a number: Keras counts 0, 1, 2 …, but 2.12
     /// counts layers with weights by twos. So the groups of a class are taken in the order of their numbers.
     private func assignLayers(_ group: WeightGroup, from place: HDF5Group, path: Text) throws(Failure) {
-        var numbered: [Name: [(number: Int, name: Name)]] = [:]
-        for name in try place.names() {
-            let (kind, number) = UniqueKeys.parts(name)
-            numbered[kind, default: []].append((number, name))
+        var numbered = Table<Name, [Name]>()
+        for name in try place.names().inOrder({ UniqueKeys.parts($0).number < UniqueKeys.parts($1).number }) {
+            numbered[UniqueKeys.parts(name).key, default: []].append(name)
         }
-        for kind in numbered.keys { numbered[kind]?.sort { $0.number < $1.number } }
         for child in group.children where !child.all.isEmpty {
             let (kind, number) = UniqueKeys.parts(child.key)
-            guard let names = numbered[kind], number < names.count, let inner = try place.group(names[number].name) else {
+            guard let names = numbered[kind], number < names.count, let inner = try place.group(names[number]) else {
                 throw Failure(.invalidFile, "the file has no group \(path)/\(child.key)")
             }
-            try assign(child, from: inner, path: path + "/" + names[number].name)
+            try assign(child, from: inner, path: path + "/" + names[number])
         }
     }
 

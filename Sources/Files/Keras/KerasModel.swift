@@ -18,11 +18,6 @@ final class KerasModel {
         let mask: Reference?
     }
 
-    private struct CallKey: Hashable {
-        let layer: Name
-        let call: Int
-    }
-
     private let name: Name
     private let isSequential: Bool
     private let layers: [KerasLayer]
@@ -219,7 +214,7 @@ final class KerasModel {
         }
         var result: [Reference] = []
         // A model whose inputs are a dict has them in the order of their sorted keys.
-        let members = (json.object ?? []).sorted { $0.0.bytes.lexicographicallyPrecedes($1.0.bytes) }
+        let members = (json.object ?? []).inOrder { $0.0.bytes.lexicographicallyPrecedes($1.0.bytes) }
         for (_, item) in members { result += try references(item, of: key) }
         return result
     }
@@ -286,13 +281,13 @@ final class KerasModel {
         guard given.count == inputs.count else {
             throw Failure(.invalidFile, "model '\(name)' takes \(inputs.count) inputs, not \(given.count)")
         }
-        var results: [CallKey: Result] = [:]
-        for (input, value) in zip(inputs, given) { results[CallKey(layer: input.layer, call: 0)] = .values([value]) }
+        var results = Table<Name, Result>()
+        for (input, value) in zip(inputs, given) { results[callKey(input.layer, 0), default: .mask] = .values([value]) }
         // Which calls wait for which results.
-        var keys: [CallKey] = [], known: [CallKey: Int] = [:]
+        var keys: [Name] = [], known: [Name: Int] = [:]
         var callsOfLayer = [Int](repeating: 0, count: layers.count)
         for (index, call) in calls.enumerated() {
-            let key = CallKey(layer: layers[call.layer].name, call: callsOfLayer[call.layer])
+            let key = callKey(layers[call.layer].name, callsOfLayer[call.layer])
             callsOfLayer[call.layer] += 1
             keys.append(key)
             known[key] = index
@@ -302,7 +297,7 @@ final class KerasModel {
         var ready: [Int] = []
         for (index, call) in calls.enumerated() {
             for reference in call.inputs + call.initialStates + (call.mask.map { [$0] } ?? []) {
-                let key = CallKey(layer: reference.layer, call: reference.call)
+                let key = callKey(reference.layer, reference.call)
                 if results[key] != nil { continue }
                 guard let source = known[key] else { throw unknown(reference, by: call.layer) }
                 waiting[source].append(index)
@@ -314,7 +309,8 @@ final class KerasModel {
         while next < ready.count {
             let index = ready[next]
             next += 1
-            results[keys[index]] = try run(calls[index], builder, results)
+            let result = try run(calls[index], builder, results)
+            results[keys[index], default: result] = result
             for follower in waiting[index] {
                 missing[follower] -= 1
                 if missing[follower] == 0 { ready.append(follower) }
@@ -326,7 +322,7 @@ final class KerasModel {
         return values
     }
 
-    private func run(_ call: Call, _ builder: ModelBuilder, _ results: [CallKey: Result]) throws(Failure) -> Result {
+    private func run(_ call: Call, _ builder: ModelBuilder, _ results: Table<Name, Result>) throws(Failure) -> Result {
         let layer = layers[call.layer]
         if case .maskOperation(let className, let constant) = layer.content {
             try checkMask(layer, className, constant, call)
@@ -336,7 +332,7 @@ final class KerasModel {
         for reference in call.inputs { inputs.append(try value(reference, results, by: call.layer)) }
         for reference in call.initialStates { states.append(try value(reference, results, by: call.layer)) }
         if let mask = call.mask {
-            let isOurs = if case .mask? = results[CallKey(layer: mask.layer, call: mask.call)] { true } else { false }
+            let isOurs = if case .mask? = results[callKey(mask.layer, mask.call)] { true } else { false }
             guard isOurs, let first = inputs.first, builder.hasMask(first) else {
                 throw Failure(.unsupported, "layer '\(layer.name)' (\(layer.className)): is called with a mask of its own; "
                     + "Cadenza has those of Masking and Embedding(mask_zero=True)")
@@ -368,8 +364,8 @@ final class KerasModel {
         }
     }
 
-    private func value(_ reference: Reference, _ results: [CallKey: Result], by layer: Int?) throws(Failure) -> ValueID {
-        guard let result = results[CallKey(layer: reference.layer, call: reference.call)] else { throw unknown(reference, by: layer) }
+    private func value(_ reference: Reference, _ results: Table<Name, Result>, by layer: Int?) throws(Failure) -> ValueID {
+        guard let result = results[callKey(reference.layer, reference.call)] else { throw unknown(reference, by: layer) }
         switch result {
         case .values(let values):
             guard reference.output < values.count else { throw unknown(reference, by: layer) }
@@ -385,3 +381,6 @@ final class KerasModel {
             + "'\(reference.layer)', which is not there")
     }
 }
+
+/// What the result of a layer's call is kept under.
+private func callKey(_ layer: Name, _ call: Int) -> Name { "\(layer)/\(call)" }
