@@ -17,7 +17,18 @@ part() { # name, command …
 part "Swift tests" swift test
 part "C programs" Tests/c/run.sh
 for law in symbols disassembly imports; do part "Law: $law" "$python" "Tests/laws/$law.py"; done
-part "Python tests" "$python" -m pytest -q -p no:cacheprovider bindings/python/tests
+# Keras computes on one backend in a process: with NumPy what answers are held against, with TensorFlow what gradients are.
+tests=bindings/python/tests
+with_tensorflow=("$tests"/test_live_{gradients,training}.py)
+python_tests() { "$python" -m pytest -q -p no:cacheprovider "$@"; }
+tensorflow_tests() {
+  KERAS_BACKEND=tensorflow python_tests "${with_tensorflow[@]}"
+  local code=$?
+  ((code != 5)) || { echo "skipped: TensorFlow is not installed"; return 0; } # 5: no test was collected
+  return $code
+}
+part "Python tests" python_tests "$tests" "${with_tensorflow[@]/#/--ignore=}"
+part "Python tests beside TensorFlow" tensorflow_tests
 
 echo; printf '%s\n' "${summary[@]}"
 ((failed)) && { echo; echo "make test: FAILED"; exit 1; }
