@@ -2,6 +2,7 @@ import Engine
 
 /// Loads a model from a file of any format that Cadenza reads; the content tells which.
 /// - Parameter architecture: the model's JSON, for files that hold weights only.
+@export(interface)
 public func loadModel(path: UnsafePointer<CChar>, architecture: UnsafeRawBufferPointer?) throws(Failure) -> Model {
     let file = try MappedFile(path: path)
     defer { withExtendedLifetime(file) {} }
@@ -9,6 +10,7 @@ public func loadModel(path: UnsafePointer<CChar>, architecture: UnsafeRawBufferP
 }
 
 /// The same from memory. `owner` keeps the bytes alive, so that the model's weights may stay in them; nil: they are copied.
+@export(interface)
 public func loadModel(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?,
                       architecture: UnsafeRawBufferPointer?) throws(Failure) -> Model {
     if Zip.isZip(bytes) { return try loadKerasZip(bytes) }
@@ -18,6 +20,7 @@ public func loadModel(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?,
 }
 
 /// Creates a model from a Keras architecture, its weights drawn by their initializers.
+@export(interface)
 public func createModel(architecture: UnsafeRawBufferPointer, seed: UInt64) throws(Failure) -> Model {
     let model = try KerasImport(try JSON(architecture), version: nil).model
     try model.initialize(seed: seed)

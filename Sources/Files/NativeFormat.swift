@@ -5,12 +5,14 @@ import Engine
 private let architectureKey: Name = "cadenza.architecture"
 
 /// A model as a safetensors file, ready to be written.
+@export(interface)
 public func nativeFile(_ model: Model) throws(Failure) -> SafeTensorsWriter {
     var writer = SafeTensorsWriter(metadata: [(architectureKey, Name(model.architecture)), ("format", "cadenza")])
     for weight in model.weights { try writer.add(weight.path, shape: weight.shape, values: weight.values) }
     return writer
 }
 
+@export(interface)
 public func saveModel(_ model: Model, path: UnsafePointer<CChar>) throws(Failure) {
     let file = try nativeFile(model)
     defer { withExtendedLifetime(model) {} }

@@ -20,6 +20,7 @@ public struct SafeTensorsWriter {
     private var names: Set<Name> = [SafeTensors.metadataKey]
 
     /// Begins a file with texts under keys.
+    @export(interface)
     public init(metadata: [(Name, Name)]) {
         self.metadata = metadata
     }
@@ -28,6 +29,7 @@ public struct SafeTensorsWriter {
 
     /// Adds a tensor, whose values must stay where they are until the file is written. Fails for a name that is there
     /// already, that is the format's or the padding's, or that is not UTF-8.
+    @export(interface)
     public mutating func add(_ name: Name, shape: [Int], values: UnsafePointer<Float>) throws(Failure) {
         guard !name.hasPrefix(SafeTensors.paddingPrefix), name.isUTF8, names.insert(name).inserted else {
             throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name)' (again)")
@@ -65,9 +67,11 @@ public struct SafeTensorsWriter {
     }
 
     /// Bytes of the file.
+    @export(interface)
     public var size: Int { 8 + header.count + (tensors.last?.place.upperBound ?? 0) }
 
     /// Writes the file to `size` bytes of memory.
+    @export(interface)
     public func write(to memory: UnsafeMutableRawPointer) {
         let header = header
         memory.storeBytes(of: UInt64(header.count).littleEndian, as: UInt64.self)

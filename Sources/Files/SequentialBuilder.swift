@@ -8,6 +8,7 @@ public final class SequentialBuilder {
     /// - Parameters:
     ///   - steps: time steps of the window; 0: any.
     ///   - features: values of one step; nil: the input is ids.
+    @export(interface)
     public init(steps: Int, features: Int?) {
         let time: JSON = steps == 0 ? .null : .number(Double(steps))
         let shape: [JSON] = [.null, time] + (features.map { [.number(Double($0))] } ?? [])
@@ -16,6 +17,7 @@ public final class SequentialBuilder {
     }
 
     /// Adds a layer. options: "units=32, return_sequences=True".
+    @export(interface)
     public func add(className: Name, options: [UInt8]) throws(Failure) {
         var parser = OptionParser(options, className)
         var config = try parser.parse()
@@ -25,6 +27,7 @@ public final class SequentialBuilder {
         layers.append(.object([("class_name", .string(className)), ("config", .object(config))]))
     }
 
+    @export(interface)
     public func build(seed: UInt64) throws(Failure) -> Model {
         let json = JSON.object([
             ("class_name", .string("Sequential")),

@@ -4,6 +4,7 @@ import CSystem
 public final class ActivationLayer: Layer {
     public let activation: Activation
 
+    @export(interface)
     public init(name: Name, className: Name, activation: Activation) {
         self.activation = activation
         super.init(name: name, className: className)
@@ -62,6 +63,7 @@ public final class SoftmaxOverAxes: Layer {
     /// As Keras numbers them: batch is 0.
     public let axes: [Int]
 
+    @export(interface)
     public init(name: Name, axes: [Int]) {
         self.axes = axes
         super.init(name: name, className: "Softmax")
@@ -128,6 +130,7 @@ public final class PReLU: Layer {
     private let sharedAxes: [Int]
     private var alpha: Weight?
 
+    @export(interface)
     public init(name: Name, sharedAxes: [Int]) {
         self.sharedAxes = sharedAxes
         super.init(name: name, className: "PReLU")
@@ -214,6 +217,7 @@ public func broadcastPlaces(_ shape: Shape, over target: Shape) -> [Int] {
 public final class Masking: Layer {
     public let maskValue: Float
 
+    @export(interface)
     public init(name: Name, maskValue: Float) {
         self.maskValue = maskValue
         super.init(name: name, className: "Masking")

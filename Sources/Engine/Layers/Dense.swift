@@ -10,6 +10,7 @@ public final class Dense: Layer {
     private var bias: Weight?
     private(set) var packed: PackedMatrix?
 
+    @export(interface)
     public init(name: Name, units: Int, activation: Activation = .linear, useBias: Bool = true) {
         self.units = units
         self.activation = activation

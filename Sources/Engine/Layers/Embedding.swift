@@ -7,6 +7,7 @@ public final class Embedding: Layer {
     public let maskZero: Bool
     private(set) var embeddings: Weight?
 
+    @export(interface)
     public init(name: Name, inputDim: Int, outputDim: Int, maskZero: Bool = false) {
         self.inputDim = inputDim
         self.outputDim = outputDim

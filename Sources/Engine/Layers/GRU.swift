@@ -20,6 +20,7 @@ public final class GRUCell: Cell {
     /// The h gate alone: its panels where the reset comes before the product, else only its recurrent bias.
     private var packedRecurrentH: PackedMatrix?
 
+    @export(interface)
     public init(name: Name, units: Int, activation: Activation = .tanh, recurrentActivation: Activation = .sigmoid,
                 useBias: Bool = true, resetAfter: Bool = true) {
         self.activation = activation

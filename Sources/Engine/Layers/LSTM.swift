@@ -16,6 +16,7 @@ public final class LSTMCell: Cell {
     private var packedKernel: PackedMatrix?
     private var packedRecurrent: PackedMatrix?
 
+    @export(interface)
     public init(name: Name, units: Int, activation: Activation = .tanh, recurrentActivation: Activation = .sigmoid,
                 useBias: Bool = true, unitForgetBias: Bool = true) {
         self.activation = activation

@@ -16,6 +16,7 @@ public final class Merge: Layer {
     public let kind: Kind
     public let masks: MaskRule
 
+    @export(interface)
     public init(name: Name, className: Name, kind: Kind, masks: MaskRule) {
         self.kind = kind
         self.masks = masks
@@ -198,6 +199,7 @@ public final class Concatenate: Layer {
     public let axis: Int
     public let masks: MaskRule
 
+    @export(interface)
     public init(name: Name, axis: Int, masks: MaskRule) {
         self.axis = axis
         self.masks = masks

@@ -17,6 +17,7 @@ public final class BatchNormalization: Layer {
     fileprivate var factor: AlignedBuffer?
     fileprivate var shift: AlignedBuffer?
 
+    @export(interface)
     public init(name: Name, axis: Int = -1, epsilon: Float = 1e-3, center: Bool = true, scale: Bool = true) {
         self.axis = axis
         self.epsilon = epsilon
@@ -115,6 +116,7 @@ public final class LayerNormalization: Layer {
     fileprivate var gamma: Weight?
     fileprivate var beta: Weight?
 
+    @export(interface)
     public init(name: Name, axes: [Int] = [-1], epsilon: Float = 1e-3, center: Bool = true, scale: Bool = true,
                 rmsScaling: Bool = false) {
         self.axes = axes

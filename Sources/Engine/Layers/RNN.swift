@@ -14,6 +14,7 @@ public final class RNN: Layer {
         /// Keras 3 passes no mask to a layer that it gives an initial state (as of 3.15): all steps count.
         public var forgetsMaskWithInitialState = false
 
+        @export(interface)
         public init() {}
     }
 
@@ -23,6 +24,7 @@ public final class RNN: Layer {
     private let namesCells: Bool
     private var features = anyLength
 
+    @export(interface)
     public init(name: Name, className: Name, cells: [Cell], namesCells: Bool, options: Options) {
         self.cells = cells
         self.namesCells = namesCells

@@ -3,6 +3,7 @@ public final class Identity: Layer {
     /// What it does in training.
     public var noise: Noise = .none
 
+    @export(interface)
     public override init(name: Name, className: Name) { super.init(name: name, className: className) }
     public override var form: Form { .noise(self) }
     override var passesMask: Bool { true }
@@ -11,6 +12,7 @@ public final class Identity: Layer {
 
 /// All axes in one.
 public final class Flatten: Layer {
+    @export(interface)
     public init(name: Name) { super.init(name: name, className: "Flatten") }
 
     override var keepsValues: Bool { true }
@@ -32,6 +34,7 @@ public final class Reshape: Layer {
     /// Keras's target_shape, without batch; one axis may be −1.
     private var target: Shape
 
+    @export(interface)
     public init(name: Name, target: Shape) {
         self.target = target
         super.init(name: name, className: "Reshape")
@@ -86,6 +89,7 @@ public final class Reshape: Layer {
 public final class RepeatVector: Layer {
     public let times: Int
 
+    @export(interface)
     public init(name: Name, times: Int) {
         self.times = times
         super.init(name: name, className: "RepeatVector")

@@ -11,6 +11,7 @@ public final class SimpleRNNCell: Cell {
     private var packedKernel: PackedMatrix?
     private var packedRecurrent: PackedMatrix?
 
+    @export(interface)
     public init(name: Name, units: Int, activation: Activation = .tanh, useBias: Bool = true) {
         self.activation = activation
         self.useBias = useBias

@@ -11,6 +11,7 @@ public final class Bidirectional: Layer {
     public let merge: Merge
 
     /// `backward` must read in the other direction than `forward`.
+    @export(interface)
     public init(name: Name, forward: RNN, backward: RNN, merge: Merge) {
         self.forward = forward
         self.backward = backward
@@ -168,6 +169,7 @@ private final class BidirectionalOperation: Operation {
 public final class TimeDistributed: Layer {
     public let inner: Layer
 
+    @export(interface)
     public init(name: Name, inner: Layer) {
         self.inner = inner
         super.init(name: name, className: "TimeDistributed")

@@ -10,6 +10,7 @@ public enum KerasFormat: Int32 {
 }
 
 /// A model as a file of Keras 3.
+@export(interface)
 public func kerasFile(_ model: Model, _ format: KerasFormat) throws(Failure) -> [UInt8] {
     let json = try model.architecture.bytes.withThrowing { text throws(Failure) in try JSON(text) }
     // The same plan once more tells where each weight has its place.
