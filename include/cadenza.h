@@ -940,7 +940,7 @@ void cadenza_optimizer_init(cadenza_optimizer *optimizer, int32_t kind);
 
 typedef struct cadenza_trainer_options {
     size_t struct_size;
-    const cadenza_loss *losses;     /* one for each output that is trained on */
+    const cadenza_loss *losses;     /* one for each output that is trained on; none where gradients come from outside */
     size_t loss_count;
     const cadenza_optimizer *optimizer; /* NULL: Adam */
     const size_t *frozen;           /* as in cadenza_tape_options */
@@ -973,6 +973,11 @@ typedef struct cadenza_batch {
  * loss or a gradient is NaN or infinite, or a target is no class, it fails and nothing has changed. */
 cadenza_status cadenza_trainer_update(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
 
+/* One update by gradients computed outside, such as a tape's: for each weight of the model, of its shape, NULL where it is not
+ * trained. They are clipped, averaged and so on as those of cadenza_trainer_update; the weights' regularizers are not added.
+ * Where one is NaN or infinite, or missing, it fails and nothing has changed. */
+cadenza_status cadenza_trainer_apply(cadenza_trainer *trainer, const float *const *gradients);
+
 /* The loss without an update: as the model computes without training; or as in training, with gradients to be read. */
 cadenza_status cadenza_trainer_evaluate(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
 cadenza_status cadenza_trainer_differentiate(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);
@@ -989,7 +994,7 @@ cadenza_status cadenza_trainer_reset_states(cadenza_trainer *trainer);
 
 double cadenza_trainer_learning_rate(const cadenza_trainer *trainer); /* 0 for NULL */
 cadenza_status cadenza_trainer_set_learning_rate(cadenza_trainer *trainer, double rate);
-uint64_t cadenza_trainer_updates(const cadenza_trainer *trainer); /* calls of cadenza_trainer_update that succeeded */
+uint64_t cadenza_trainer_updates(const cadenza_trainer *trainer); /* calls of cadenza_trainer_update and _apply that succeeded */
 
 /* The weights become their moving averages (use_ema), as Keras does at the end of training. */
 cadenza_status cadenza_trainer_finish_averages(cadenza_trainer *trainer);

@@ -267,9 +267,9 @@ public func cadenza_trainer_create(_ model: OpaquePointer?, _ options: UnsafePoi
         let model: Model = try object(model, "model")
         let options = try CadenzaABI.given(options, "options").pointee, trainer = try given(trainer, "trainer")
         try require(options.struct_size, MemoryLayout<cadenza_trainer_options>.size, "options")
-        let given = try CadenzaABI.given(options.losses, "options->losses")
         var losses: [Loss?] = Array(repeating: nil, count: model.outputs.count)
         for i in 0..<(try count(options.loss_count, "options->loss_count")) {
+            let given = try CadenzaABI.given(options.losses, "options->losses")
             let output = try index(given[i].output, below: losses.count, "losses->output")
             guard losses[output] == nil else { throw Failure(.invalidArgument, "output \(output) has two losses") }
             losses[output] = try loss(given[i])
@@ -326,6 +326,11 @@ public func cadenza_trainer_evaluate(_ trainer: OpaquePointer?, _ batch: UnsafeP
 public func cadenza_trainer_differentiate(_ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
                                           _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
     run(.differentiate, trainer, batch, loss, losses)
+}
+
+@c @implementation
+public func cadenza_trainer_apply(_ trainer: OpaquePointer?, _ gradients: UnsafePointer<UnsafePointer<Float>?>?) -> cadenza_status {
+    attempt { () throws(Failure) in try (try object(trainer, "trainer") as Trainer).apply(try given(gradients, "gradients")) }
 }
 
 @c @implementation

@@ -36,7 +36,6 @@ public final class Trainer {
     private var scratch: AlignedBuffer
 
     public static func make(_ model: Model, losses: [Loss?], options: OptimizerOptions, frozen: [Int], seed: UInt64) throws(Failure) -> Trainer {
-        guard losses.contains(where: { $0 != nil }) else { throw Failure(.invalidArgument, "no output has a loss") }
         for case let loss? in losses {
             for number in [loss.delta, loss.labelSmoothing, loss.sigma, loss.weight] where !number.isFinite {
                 throw Failure(.invalidArgument, "an option of a loss is NaN or infinite")
@@ -87,7 +86,7 @@ public final class Trainer {
         set { optimizer.options.learningRate = newValue }
     }
 
-    /// Calls of `update` so far.
+    /// Calls of `update` and `apply` so far.
     public var updates: UInt64 { optimizer.calls }
 
     // MARK: Running
@@ -95,6 +94,7 @@ public final class Trainer {
     /// The loss of a batch, with the gradients in the parameters where wanted. Without training the model computes as it
     /// does at inference.
     private func run(_ batch: TrainingBatch, isTraining: Bool, losses result: UnsafeMutablePointer<Double>?) throws(Failure) -> Double {
+        guard losses.contains(where: { $0 != nil }) else { throw Failure(.invalidArgument, "no output has a loss") }
         guard let inputs = batch.inputs, let targets = batch.targets else { throw Failure(.invalidArgument, "inputs or targets are NULL") }
         let tape = try recorder.tape(batch: batch.batch, times: batch.times)
         let states = model.shownStates
@@ -154,13 +154,34 @@ public final class Trainer {
         let loss = try run(batch, isTraining: true, losses: losses)
         let tape = try recorder.current()
         tape.backward()
-        guard optimizer.isFinite else { throw Failure(.invalidArgument, "a gradient is NaN or infinite; the weights are as before") }
+        try checkGradients()
         if batch.carriesState { try carry(tape) }
         optimizer.apply()
         tape.commitStatistics()
         try model.pack()
         runs &+= 1
         return loss
+    }
+
+    /// One update by gradients from outside: for each weight of the model, nil where it is not trained. Fails with everything as
+    /// it was where one is missing or no number.
+    public func apply(_ gradients: UnsafePointer<UnsafePointer<Float>?>) throws(Failure) {
+        for (index, own) in parameters.gradients.enumerated() {
+            guard let own else { continue }
+            guard let given = gradients[index] else {
+                throw Failure(.invalidArgument, "gradients[\(index)], of '\(model.weights[index].path)', is NULL")
+            }
+            own.floats.copy(from: given, count: own.count)
+        }
+        try checkGradients()
+        for weight in optimizer.weights { weight.adopt() }
+        optimizer.apply()
+        try model.pack()
+        runs &+= 1
+    }
+
+    private func checkGradients() throws(Failure) {
+        guard optimizer.isFinite else { throw Failure(.invalidArgument, "a gradient is NaN or infinite; the weights are as before") }
     }
 
     /// The gradients of a batch, without an update; for `gradient`.

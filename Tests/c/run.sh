@@ -35,6 +35,9 @@ for model in rain.keras rain.h5; do
 done
 try clang -std=c99 -pedantic "${warnings[@]}" examples/characters/characters.c -o "$out/characters" "${linked[@]}"
 "$out/characters" | diff - examples/characters/expected.txt || fail "examples/characters/characters.c writes another text"
+try clang -std=c99 -pedantic "${warnings[@]}" examples/sine/train.c -o "$out/sine_train" "${linked[@]}"
+"$out/sine_train" 1 >"$out/sine_train.txt" && awk '{ error[NR] = $NF } END { exit !(NR == 2 && error[1] > 0.5 && error[2] < 0.2) }' "$out/sine_train.txt" \
+  || fail "examples/sine/train.c does not learn to go on: $(cat "$out/sine_train.txt")"
 
 # ── The programs, with every set of kernels ──────────────────────────────────────────────────────────────
 programs=(stream pool builder generation worked_example wrong_generators wrong_arguments wrong_files wrong_snapshots threads allocation)

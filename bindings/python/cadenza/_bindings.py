@@ -546,6 +546,7 @@ trainer_release = TrainerHandle.release = function("cadenza_trainer_release", No
 trainer_update = function("cadenza_trainer_update", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_evaluate = function("cadenza_trainer_evaluate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_differentiate = function("cadenza_trainer_differentiate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
+trainer_apply = function("cadenza_trainer_apply", STATUS, TRAINER, FLOAT_ARRAYS)
 trainer_output = function("cadenza_trainer_output", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_output_mask = function(
     "cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))

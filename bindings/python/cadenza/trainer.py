@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from . import _bindings as c
 from . import callbacks as calls
 from . import losses, metrics, optimizers
-from ._arguments import Answer, Array, PathLike, address, as_bytes, c_text, count, existing_path, filled, floats
+from ._arguments import Answer, Array, PathLike, address, as_bytes, c_text, count, existing_path, filled, floats, in_order, require_shape
 from .errors import InvalidArgumentError, NotFoundError
 from .model import Model
 from .training import layer_indices
@@ -59,7 +59,7 @@ class Trainer:
         history = trainer.fit(x, y, epochs=20, validation_split=0.2)
 
     loss: a Keras name or a `cadenza.losses` object; for several outputs a list or a dict by output name, None where one is
-    not trained on. optimizer: a Keras name or a `cadenza.optimizers` object. metrics: names or `cadenza.metrics` objects;
+    not trained on, or where `apply_gradients` alone is used. optimizer: a Keras name or a `cadenza.optimizers` object. metrics: names or `cadenza.metrics` objects;
     for several outputs a dict by output name or a list of lists. frozen: names of layers that are not trained. seed: of
     dropout. Same weights, data, order and seed: same bits.
 
@@ -69,7 +69,7 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        loss: Any,
+        loss: Any = None,
         optimizer: str | optimizers.Optimizer = "adam",
         metrics: Any = (),
         frozen: Iterable[str] = (),
@@ -83,6 +83,9 @@ class Trainer:
         self._optimizer = optimizers.get(optimizer)
         rule = self._optimizer.struct()
         indices = layer_indices(model, frozen)
+        self._trained = [
+            index for index, info in enumerate(model._weight_infos) if info.trainable and info.layer not in indices
+        ]
         options = c.TrainerOptions()
         options.losses = (c.Loss * max(1, len(structs)))(*structs)
         options.loss_count = len(structs)
@@ -108,8 +111,7 @@ class Trainer:
         Raises InvalidArgumentError, with the weights as before, where the loss or a gradient is NaN or infinite, or a
         target is no class.
         """
-        if self._optimizer.schedule is not None:
-            self.learning_rate = self._optimizer.schedule(self.updates)
+        self._schedule()
         return self._run(c.trainer_update, x, y, sample_weight, carry_state, states)[0]
 
     def test(
@@ -124,14 +126,28 @@ class Trainer:
         """The loss of a batch in training and the weights' gradients by name, without an update."""
         loss = self._run(c.trainer_differentiate, x, y, sample_weight, False, states)[0]
         found = {}
-        for index, info in enumerate(self._model._weight_infos):
-            values = np.empty(tuple(info.dims[: info.rank]), np.float32)
-            try:
-                c.trainer_gradient(self._handle, index, address(values), values.size)
-            except InvalidArgumentError:  # it is not trained
-                continue
-            found[info.name.decode()] = values
+        for index in self._trained:
+            name, shape = self._weight(index)
+            values = np.empty(shape, np.float32)
+            c.trainer_gradient(self._handle, index, address(values), values.size)
+            found[name] = values
         return loss, found
+
+    def apply_gradients(self, gradients: Mapping[str, Any]) -> None:
+        """One update by gradients computed outside, such as those of a `Tape` or an `Unrolled` run: for each weight that
+        is trained, by name, an array of its shape.
+
+        They are clipped, averaged and so on as those of `update`; the weights' regularizers are not added. Raises
+        InvalidArgumentError, with the weights as before, where one is missing, of another shape, NaN or infinite.
+        """
+        arrays: list[Array | None] = [None] * len(self._model._weight_infos)
+        weights = [self._weight(index) for index in self._trained]
+        listed = in_order(gradients, [name for name, _ in weights], "gradient")
+        for index, (name, shape), value in zip(self._trained, weights, listed):
+            arrays[index] = array = floats(value)
+            require_shape(array, shape, f"the gradient of '{name}'")
+        self._schedule()
+        c.trainer_apply(self._handle, _pointers(arrays))
 
     def reset_states(self) -> None:
         """The next batch that carries states begins from zero."""
@@ -288,6 +304,15 @@ class Trainer:
 
     _batch = 0
 
+    def _weight(self, index: int) -> tuple[str, tuple[int, ...]]:
+        info = self._model._weight_infos[index]
+        return info.name.decode(), tuple(info.dims[: info.rank])
+
+    def _schedule(self) -> None:
+        """Sets the rate of the next update."""
+        if self._optimizer.schedule is not None:
+            self.learning_rate = self._optimizer.schedule(self.updates)
+
     def _named_metrics(self, given: Any, names: list[str]) -> list[list[tuple[str, metrics.Metric]]]:
         lists = [given] if len(names) == 1 and not isinstance(given, Mapping) else _per_output(given or {}, names, "metrics")
         result: list[list[tuple[str, metrics.Metric]]] = []
@@ -415,8 +440,8 @@ class Trainer:
             loss = 0.0
             pieces = list(batch.windows(window, self._model)) if window is not None else [batch]
             for piece in pieces:
-                if training and self._optimizer.schedule is not None:
-                    self.learning_rate = self._optimizer.schedule(self.updates)
+                if training:
+                    self._schedule()
                 value, each = self._call(call, piece, stateful or window is not None)
                 loss += value / len(pieces)
                 total += value * batch.rows / len(pieces)

@@ -112,6 +112,44 @@ def test_what_is_no_number_changes_nothing():
             classes.update(samples(1, 2, 3), np.array([[0, label]]))
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [optimizers.Adam(optimizers.ExponentialDecay(0.01, 3, 0.5), global_clipnorm=0.05),
+     optimizers.AdamW(use_ema=True, ema_overwrite_frequency=2, gradient_accumulation_steps=2)],
+    ids=["clipped", "averaged"],
+)  # fmt: skip
+def test_gradients_from_outside_train_as_an_update_does(rule):
+    x, y = rain_data()
+    ours, by_hand = trainer(optimizer=rule, frozen=["lstm_1"]), trainer(optimizer=rule, frozen=["lstm_1"])
+    for start in range(0, 96, 16):
+        batch = x[start : start + 16], y[start : start + 16]
+        ours.update(*batch)
+        by_hand.apply_gradients(by_hand.gradients(*batch)[1])
+    assert by_hand.updates == ours.updates == 6
+    assert_same_weights(ours.model, by_hand.model)
+
+
+def test_wrong_gradients_from_outside_change_nothing():
+    x, y = rain_data()
+    ours = cadenza.Trainer(fresh(), frozen=["lstm_1"])
+    with pytest.raises(cadenza.InvalidArgumentError, match="no output has a loss"):
+        ours.update(x[:8], y[:8])
+    before = ours.checkpoint()
+    gradients = {name: np.ones(ours.model.weights[name].shape) for name in ours.model.weights if "lstm_1" not in name}
+    for name, wrong in (("lstm/kernel", np.nan), ("dense/bias", np.inf)):
+        with pytest.raises(cadenza.InvalidArgumentError, match="a gradient is NaN or infinite; the weights are as before"):
+            ours.apply_gradients({**gradients, name: gradients[name] * wrong})
+    with pytest.raises(cadenza.InvalidArgumentError, match="the gradient of 'lstm/bias' of shape"):
+        ours.apply_gradients({**gradients, "lstm/bias": np.ones(3)})
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected gradients lstm/kernel"):
+        ours.apply_gradients({"lstm/kernel": gradients["lstm/kernel"]})
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected gradients lstm/kernel"):
+        ours.apply_gradients({**gradients, "lstm_1/bias": np.ones(64)})
+    assert ours.checkpoint() == before
+    ours.apply_gradients(gradients)
+    assert ours.checkpoint() != before
+
+
 def test_wrong_shapes_and_names():
     x, y = rain_data()
     ours = trainer()
