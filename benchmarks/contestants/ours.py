@@ -46,7 +46,7 @@ def one_row(workload):
     many = len(x) * max(1, int(workload.steps * 2e5 / workload.bytes))
     answer = np.empty((1, model.outputs[0].step_shape[-1]), np.float32)
     call, stream = stepping(steps.steps_make, model, many, x, answer)
-    own, rows = model.stream(), x[:, 0]
+    own, rows = model.stream(), list(x[:, 0])
     out = own.step(rows[0])
     return [
         Entry("C", lambda _=stream: call(), many, last(model, x)),
