@@ -128,6 +128,8 @@ typedef struct cz_kernels {
 cz_kernels cz_kernels_v2(void);
 cz_kernels cz_kernels_v3(void);
 cz_kernels cz_kernels_v4(void);
+#elif defined(__aarch64__)
+cz_kernels cz_kernels_neon(void);
 #endif
 
 #endif
