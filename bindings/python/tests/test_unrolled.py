@@ -213,8 +213,33 @@ def test_choices_stop_the_gradient():
         unrolled = cadenza.Unrolled(model)
         first, _ = unrolled.step(model, samples(2, 3))
         chosen = np.eye(3)[first.array.argmax(axis=1)]
-        output, _ = unrolled.step(model, unrolled.choice(first, chosen, straight_through=straight))
+        step_input = unrolled.choice(first, chosen, straight_through=straight)
+        output, _ = unrolled.step(model, step_input)
         unrolled.backward([(output, np.ones_like(output.array))])
-        assert first.gradient.any() == straight
+        assert step_input.gradient.any()
+        assert np.array_equal(first.gradient, step_input.gradient * straight)
     with pytest.raises(cadenza.InvalidArgumentError, match="that Unrolled was made for"):
         unrolled.step(cadenza.build(None, 3, [("GRU", {"units": 2})]), samples(2, 3))
+
+
+def test_a_stop_gate_learns_lengths():
+    """The input says how long each run is to be. The gate is an output of the second model, taught to say 1 at a run's last
+    step by a Bernoulli loss over runs of the true lengths; then it ends the runs by itself."""
+    a = cadenza.build(None, 4, [("GRU", {"units": 8, "return_sequences": True})], seed=1)
+    b = cadenza.build(None, 8, [("GRU", {"units": 12}), ("Dense", {"units": 1})], seed=2)
+    trainers = {model: cadenza.Trainer(model, optimizer=cadenza.optimizers.Adam(0.02)) for model in (a, b)}
+    random, unrolled = np.random.default_rng(3), cadenza.Unrolled(a, b)
+    for _ in range(150):
+        lengths = random.integers(1, 5, (16, 3))
+        unrolled.reset()
+        run = cadenza.nested(unrolled, a, b, np.eye(4)[lengths - 1], lengths, policy="reset")
+        step = np.arange(1, lengths.max() + 1)
+        is_last, is_there = step == lengths[..., None], step <= lengths[..., None]
+        probability = 1 / (1 + np.exp(-run.padded()[..., 0]))
+        gradients = run.backward(((probability - is_last) * is_there / is_there.sum())[..., np.newaxis])
+        for model, trainer in trainers.items():
+            trainer.apply_gradients(gradients[model])
+    lengths = random.integers(1, 5, (32, 5))
+    for stop, least in ((cadenza.stop.above(0), 1.0), (cadenza.stop.gate(), 0.95)):
+        nested = cadenza.Nested(a, cadenza.Level(b, state="reset", stops=[stop], limit=9), batch=32)
+        assert np.mean(nested.run(np.eye(4)[lengths - 1]).lengths == lengths) >= least
