@@ -71,6 +71,11 @@ demo: library .venv/bin/pip
 test: library venv
 	@Tests/run.sh
 
+# The library for arm64, in build/arm64. The packages that it needs are named in the script.
+.PHONY: arm64
+arm64:
+	@Tests/arm64/build.sh
+
 .PHONY: fuzz
 fuzz:
 	@Tests/fuzz/run.sh $(SECONDS)
@@ -100,6 +105,7 @@ help:
 	@echo "make library   build/libcadenza.so"
 	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python; puts a text into Morse code"
 	@echo "make test      everything that is tested"
+	@echo "make arm64     build/arm64/libcadenza.so, cross-built"
 	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing for each kind of file"
 	@echo "make wheel     a Python wheel in build/"
 	@echo "make install   PREFIX=$(PREFIX): library, header, pkg-config file"

@@ -65,6 +65,11 @@ void cz_unmap(const void *address, size_t size) {
 }
 
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size) {
+    struct stat there;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
+        errno = EINVAL;
+        return failed(why, why_size, "is no file that could be replaced");
+    }
     size_t length = strlen(path);
     char *temporary = malloc(length + 8);
     if (!temporary) return failed(why, why_size, "cannot name a temporary file");

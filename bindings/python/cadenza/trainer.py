@@ -75,7 +75,7 @@ class Trainer:
     loss: a Keras name or a `cadenza.losses` object; for several outputs a list or a dict by output name, None where one is
     not trained on, or where `apply_gradients` alone is used. optimizer: a Keras name or a `cadenza.optimizers` object. metrics: names or `cadenza.metrics` objects;
     for several outputs a dict by output name or a list of lists. frozen: names of layers that are not trained. seed: of
-    dropout. Same weights, data, order and seed: same bits.
+    dropout. Same weights, data, order and seed: same bits, whatever the threads and the memory limit; see `Tape`.
 
     The model's weights change; its streams compute with them from their next step on. One thread at a time. A model learns
     while it streams by steps from the stream's own states:
@@ -99,6 +99,8 @@ class Trainer:
         metrics: Any = (),
         frozen: Iterable[str] = (),
         seed: int = 0,
+        threads: int = 1,
+        memory_limit: int = 0,
     ) -> None:
         self._model = model
         names = [tensor.name for tensor in model.outputs]
@@ -118,6 +120,8 @@ class Trainer:
         options.frozen = (ctypes.c_size_t * len(indices))(*indices)
         options.frozen_count = len(indices)
         options.seed = count(seed, "a seed")
+        options.threads = count(threads, "threads")
+        options.memory_limit = count(memory_limit, "a memory limit")
         self._handle = c.TrainerHandle()
         c.trainer_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
         self._metrics = self._named_metrics(metrics, names)

@@ -48,8 +48,18 @@ class Tape:
     A tape is used by one thread at a time. It takes the model's weights as they are at each forward run.
     """
 
-    def __init__(self, model: Model, frozen: Iterable[str] = (), input_gradients: bool = True) -> None:
-        """frozen: names of layers that are not trained, beside those that the model says.
+    def __init__(
+        self,
+        model: Model,
+        frozen: Iterable[str] = (),
+        input_gradients: bool = True,
+        threads: int = 1,
+        memory_limit: int = 0,
+    ) -> None:
+        """frozen: names of layers that are not trained, beside those that the model says. threads: how many compute; the
+        bits are the same with any number. memory_limit: bytes that a run may keep for the way back (0: no limit); where
+        recurrent layers would keep more, they compute it again on the way back. A run that cannot be held raises
+        OutOfMemoryError.
 
         Raises UnsupportedError, naming the layer, for constraints and activity regularizers.
         """
@@ -61,6 +71,8 @@ class Tape:
         options.input_gradients = int(input_gradients)
         options.frozen = ctypes.cast(places, c.SIZES)
         options.frozen_count = len(indices)
+        options.threads = count(threads, "threads")
+        options.memory_limit = count(memory_limit, "a memory limit")
         self._handle = c.TapeHandle()
         c.tape_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
         self._inputs: list[tuple[int, ...]] = []
