@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -65,7 +65,8 @@ Rows: TypeAlias = "Array | Series"
 
 def rows_of(value: Any) -> Rows:
     """An array; or series (steps, width), of a `Ragged` or of a list whose items differ in length."""
-    if isinstance(value, (list, tuple)) and all(np.ndim(one) > 0 for one in value) and len({len(one) for one in value}) > 1:
+    is_list = isinstance(value, (list, tuple)) and all(np.ndim(one) > 0 for one in value)
+    if is_list and len({len(one) for one in value}) > 1:
         value = Ragged.from_list(value)
     if not isinstance(value, Ragged):
         array = floats(value)
@@ -104,17 +105,19 @@ class Data:
         return any(isinstance(value, Series) for value in (*self.inputs, *self.targets, *self.weights))
 
     def take(self, rows: Any) -> Data:
-        def taken(arrays: Iterable[Rows | None]) -> list[Any]:
-            return [array.take(rows) if isinstance(array, Series) else None if array is None else array[rows] for array in arrays]
+        def taken(value: Any) -> Any:
+            return value if value is None else value.take(rows) if isinstance(value, Series) else value[rows]
 
-        return Data(taken(self.inputs), taken(self.targets), taken(self.weights))
+        return Data(*(list(map(taken, values)) for values in (self.inputs, self.targets, self.weights)))
 
     def windows(self, length: int, model: Model) -> Iterator[Data]:
         """The same rows, `length` steps at a time."""
         timed = [value for tensor, value in zip(model.inputs, self.inputs) if tensor.has_time]
         times = {value.shape[1] for value in timed}
         if length < 1 or len(times) != 1 or not all(tensor.has_time for tensor in model.outputs):
-            raise InvalidArgumentError("expected a window of 1 step or more, and inputs and outputs that share a time axis")
+            raise InvalidArgumentError(
+                "expected a window of 1 step or more, and inputs and outputs that share a time axis"
+            )
 
         def cut(value: Any, steps: slice) -> Any:
             return value.cut(steps) if isinstance(value, Series) else value[:, steps]
@@ -149,7 +152,11 @@ class Padding:
 
     def arrays(self, inputs: Sequence[Rows], more: int = 0) -> list[Array]:
         """The inputs padded to the longest, and by so many steps more."""
-        return [value.padded(value.longest + more, self._fill) if isinstance(value, Series) else value for value in inputs]
+
+        def array(value: Rows) -> Array:
+            return value.padded(value.longest + more, self._fill) if isinstance(value, Series) else value
+
+        return list(map(array, inputs))
 
     def try_on(self, inputs: Sequence[Rows]) -> list[bool]:
         """Whether each output has a mask, which leaves padding out of the loss by itself.

@@ -240,7 +240,8 @@ class Trainer:
             where = f"epoch {epoch + 1}, "
             logs = self._pass(data, rows, batch_size, True, stateful, window, listeners, progress, where)
             if validation is not None:
-                tested = self._pass(validation, np.arange(validation.rows), batch_size, False, stateful, None, [], None, f"{where}validation ")
+                where += "validation "
+                tested = self._pass(validation, np.arange(validation.rows), batch_size, False, stateful, where=where)
                 logs.update({f"val_{name}": value for name, value in tested.items()})
             progress.end(logs)
             for listener in listeners:
@@ -259,7 +260,7 @@ class Trainer:
     ) -> calls.Logs:
         """The loss and the metrics over all rows, by name."""
         data = self._data(x, y, sample_weight, None)
-        return self._pass(data, np.arange(data.rows), batch_size, False, stateful, None, [], None)
+        return self._pass(data, np.arange(data.rows), batch_size, False, stateful)
 
     def predict(self, x: Values, batch_size: int = 32) -> Answer:
         """What the model answers: `Model.predict` in batches."""
@@ -345,7 +346,11 @@ class Trainer:
             self.learning_rate = self._optimizer.schedule(self.updates)
 
     def _named_metrics(self, given: Any, names: list[str]) -> list[list[tuple[str, metrics.Metric]]]:
-        lists = [given] if len(names) == 1 and not isinstance(given, Mapping) else _per_output(given or {}, names, "metrics")
+        lists = (
+            [given]
+            if len(names) == 1 and not isinstance(given, Mapping)
+            else _per_output(given or {}, names, "metrics")
+        )
         result: list[list[tuple[str, metrics.Metric]]] = []
         for name, tensor, loss, items in zip(names, self._model.outputs, self._losses, lists):
             listed = [items] if isinstance(items, (str, metrics.Metric)) else list(items or ())
@@ -366,7 +371,7 @@ class Trainer:
             inputs = list(self._model._batch_of_inputs(one_or_all(inputs))[0])
         rows = len(inputs[0])
         if any(len(value) != rows for value in inputs):
-            raise InvalidArgumentError(f"expected one batch size for all inputs, received {[len(value) for value in inputs]}")
+            raise InvalidArgumentError(f"expected one batch size, received {[len(value) for value in inputs]}")
         names = [tensor.name for tensor in self._model.outputs]
         targets = [
             None if loss is None else rows_of(value)
@@ -376,7 +381,9 @@ class Trainer:
             if target is None:
                 continue
             if len(target) != rows:
-                raise InvalidArgumentError(f"expected {rows} rows of targets of '{tensor.name}', received {len(target)}")
+                raise InvalidArgumentError(
+                    f"expected {rows} rows of targets of '{tensor.name}', received {len(target)}"
+                )
             if len(tensor.shape) > 1 and series and not any(same_lengths(target, value) for value in series):
                 raise InvalidArgumentError(f"expected targets of '{tensor.name}' as long as the input's series")
         weights: list[Rows | None] = [None] * len(names)
@@ -434,7 +441,9 @@ class Trainer:
                 if weight.shape != expected:
                     raise InvalidArgumentError(f"expected sample weights {expected}, received {weight.shape}")
         # Padding has no weight; where the loss is a mean over all steps, the real ones make up for it.
-        weights = [None if weight is None else floats(weight * scale) for weight, scale in zip(data.weights, data.scales)]
+        weights = [
+            None if weight is None else floats(weight * scale) for weight, scale in zip(data.weights, data.scales)
+        ]
         given = self._states(states, rows)
         batch = c.Batch()
         batch.batch = rows
@@ -482,9 +491,9 @@ class Trainer:
         batch_size: int,
         training: bool,
         stateful: bool,
-        window: int | None,
-        listeners: list[calls.Callback],
-        progress: Progress | None,
+        window: int | None = None,
+        listeners: Sequence[calls.Callback] = (),
+        progress: Progress | None = None,
         where: str = "",
     ) -> calls.Logs:
         """All batches once: the loss and the metrics. where: what stands before the batch's number in errors."""
@@ -573,7 +582,8 @@ class Progress:
     def end(self, logs: calls.Logs) -> None:
         if self.verbose:
             numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            print(f"{chr(13) * self.live}{self.title}  {time.monotonic() - self.begin:.1f} s  {numbers}{chr(27) + '[K' if self.live else ''}")
+            line = f"{self.title}  {time.monotonic() - self.begin:.1f} s  {numbers}"
+            print(f"\r{line}\033[K" if self.live else line)
 
 
 def _per_output(values: Any, names: list[str], noun: str) -> list[Any]:
