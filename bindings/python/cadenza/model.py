@@ -309,7 +309,7 @@ class Model:
         one of Keras 2.
         """
         name = os.fspath(path)
-        if name.endswith(".keras") or name.endswith(".weights.h5"):
+        if name.endswith((".keras", ".weights.h5")):
             c.model_export_file(self._handle, int(name.endswith(".h5")), c_text(path))
         elif name.endswith(".safetensors"):
             c.model_save_file(self._handle, c_text(path))

@@ -77,15 +77,11 @@ class Tape:
         c.tape_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
         self._inputs: list[tuple[int, ...]] = []
         self._trained = [
-            index
-            for index, info in enumerate(model._weight_infos)
-            if info.trainable and info.layer not in indices
+            index for index, info in enumerate(model._weight_infos) if info.trainable and info.layer not in indices
         ]
         self._input_gradients = input_gradients
 
-    def forward(
-        self, x: Any, states: Mapping[str, Any] | None = None, training: bool = True, seed: int = 0
-    ) -> Answer:
+    def forward(self, x: Any, states: Mapping[str, Any] | None = None, training: bool = True, seed: int = 0) -> Answer:
         """What the model answers: an array, or a list of them for several outputs.
 
         x: as for `Model.predict`. states: initial states by `layer/name`, (batch, units) each; those left out are zero,
@@ -108,9 +104,7 @@ class Tape:
         outputs = [self._output(index) for index in range(len(self._model.outputs))]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def backward(
-        self, gradients: Any, states: Mapping[str, Any] | None = None, accumulate: bool = False
-    ) -> Gradients:
+    def backward(self, gradients: Any, states: Mapping[str, Any] | None = None, accumulate: bool = False) -> Gradients:
         """The gradients of everything, from those of the outputs.
 
         gradients: of the output's shape; for several outputs a list or a dict, None where zero. states: gradients of

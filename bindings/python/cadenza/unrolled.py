@@ -4,6 +4,8 @@
     output, states = run.step(model, x0)
     output, states = run.step(model, output, states)       # what it gave goes in again
     gradients = run.backward([(output, 2 * (output.array - y))])
+
+`self_feeding` and `nested` make whole runs, and `influence` tells what depends on what in them.
 """
 
 from __future__ import annotations
@@ -242,9 +244,12 @@ def self_feeding(
     """
     primer, random = floats(primer), np.random.default_rng(seed)
     if primer.ndim != 3 or primer.shape[1] < 1 or steps < 1:
-        raise InvalidArgumentError(f"expected a primer (batch, steps, features) and a step or more, received {primer.shape}")
+        raise InvalidArgumentError(
+            f"expected a primer (batch, steps, features) and a step or more, received {primer.shape}"
+        )
     zeros = {state.key: np.zeros((len(primer), state.units)) for state in model.states}
-    begun = {key: item if isinstance(item, Value) else run.value(item) for key, item in {**zeros, **(states or {})}.items()}
+    given = {**zeros, **(states or {})}
+    begun = {key: item if isinstance(item, Value) else run.value(item) for key, item in given.items()}
     x = [run.value(primer[:, t]) for t in range(primer.shape[1])]
     output: Any = None
     after = begun
@@ -387,7 +392,8 @@ class Influence:
         Returns the axes."""
         outer = range(len(self.by_x))
         there = [place for place in np.ndindex(self.by_x.shape[:2]) if not np.isnan(self.by_x[place]).all()]
-        table = [[*self.by_x[row], *self.by_ir[row], *(self.by_output[(*row, *column)] for column in there)] for row in there]
+        columns_there = tuple(zip(*there))
+        table = [[*self.by_x[row], *self.by_ir[row], *self.by_output[row][columns_there]] for row in there]
         names = [f"Out[{i}][{j}]" for i, j in there]
         columns = [f"x[{k}]" for k in outer], [f"IR[{k}]" for k in outer], names
         return _draw(axes, table, names, columns)
