@@ -336,7 +336,8 @@ class Trainer:
         return self._call(call, self._data(x, y, sample_weight, None), carry_state, states)
 
     def _call(self, call: Any, data: Data, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
-        inputs, rows, times = self._model._batch_of_inputs(data.inputs if len(data.inputs) > 1 else data.inputs[0])
+        inputs, rows = [floats(value) for value in data.inputs], data.rows
+        times = self._model._times(inputs)
         targets = [
             None if loss is None or target is None else self._target(index, loss, target, rows, times)
             for index, (loss, target) in enumerate(zip(self._losses, data.targets))
@@ -421,7 +422,10 @@ class Trainer:
             for piece in pieces:
                 if training and self._optimizer.schedule is not None:
                     self.learning_rate = self._optimizer.schedule(self.updates)
-                value, each = self._call(call, piece, stateful or window is not None)
+                try:
+                    value, each = self._call(call, piece, stateful or window is not None)
+                except InvalidArgumentError as error:
+                    raise InvalidArgumentError(f"batch {number}: {error}") from None
                 loss += value / len(pieces)
                 total += value * batch.rows / len(pieces)
                 parts += np.asarray(each) * batch.rows / len(pieces)
