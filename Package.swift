@@ -28,6 +28,16 @@ func kernel(_ level: String) -> [SwiftSetting] {
     engine + [.unsafeFlags(["-Xcc", "-march=\(level)", "-O", "-wmo"])]
 }
 
+/// One target for each set of instructions that this processor's kind may have.
+#if arch(arm64)
+let kernels: [Target] = [.target(name: "KernelsNEON", dependencies: ["CSystem"], swiftSettings: engine + [.unsafeFlags(["-O", "-wmo"])])]
+#else
+let kernels: [Target] = [2, 3, 4].map { level in
+    .target(name: "KernelsV\(level)", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v\(level)"))
+}
+#endif
+let kernelNames: [Target.Dependency] = kernels.map { .init(stringLiteral: $0.name) }
+
 let package = Package(
     name: "Cadenza",
     products: [
@@ -41,19 +51,16 @@ let package = Package(
 
         // Detail
         .target(name: "CSystem"),
-        .target(name: "Engine", dependencies: ["CSystem", "KernelsV2", "KernelsV3", "KernelsV4"], swiftSettings: small),
+        .target(name: "Engine", dependencies: ["CSystem"] + kernelNames, swiftSettings: small),
         .target(name: "Files", dependencies: ["Engine", "CSystem"], swiftSettings: small),
         .target(name: "Generation", dependencies: ["Engine", "CSystem"], swiftSettings: small),
         .target(name: "Training", dependencies: ["Engine", "Generation", "CSystem"], swiftSettings: small),
-        .target(name: "KernelsV2", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v2")),
-        .target(name: "KernelsV3", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v3")),
-        .target(name: "KernelsV4", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v4")),
 
         // Tests
         .testTarget(name: "EngineTests", dependencies: ["Engine"]),
         .testTarget(name: "FilesTests", dependencies: ["Files"]),
         .testTarget(name: "GenerationTests", dependencies: ["Engine", "Generation"]),
-        .testTarget(name: "KernelTests", dependencies: ["CSystem", "Engine", "KernelsV2", "KernelsV3", "KernelsV4"],
+        .testTarget(name: "KernelTests", dependencies: ["CSystem", "Engine"] + kernelNames,
                     swiftSettings: [.unsafeFlags(["-O"])]),
-    ]
+    ] + kernels
 )

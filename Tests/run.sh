@@ -27,6 +27,7 @@ tensorflow_tests() {
   ((code != 5)) || { echo "skipped: TensorFlow is not installed"; return 0; } # 5: no test was collected
   return $code
 }
+part "arm64, emulated" Tests/arm64/run.sh "$python"
 part "Python tests" python_tests "$tests" "${with_tensorflow[@]/#/--ignore=}"
 part "Python tests beside TensorFlow" tensorflow_tests
 

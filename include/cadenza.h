@@ -815,6 +815,10 @@ typedef struct cadenza_tape_options {
     const size_t *frozen;           /* layers (indices for cadenza_model_layer_info) that are not trained, beside those that
                                      * the model says; a BatchNormalization among them keeps its moving statistics */
     size_t frozen_count;
+    size_t threads;                 /* how many compute, the calling one among them; 0, 1: no others. The same bits with any number */
+    size_t memory_limit;            /* bytes that a run may keep for the way back, weights and their gradients not counted; 0: no
+                                     * limit. Where recurrent layers would keep more, they compute it again, part by part, on the
+                                     * way back: the same bits later. CADENZA_OUT_OF_MEMORY where even that would pass it */
 } cadenza_tape_options;
 
 void cadenza_tape_options_init(cadenza_tape_options *options);
@@ -946,6 +950,8 @@ typedef struct cadenza_trainer_options {
     const size_t *frozen;           /* as in cadenza_tape_options */
     size_t frozen_count;
     uint64_t seed;                  /* of dropout */
+    size_t threads;                 /* as in cadenza_tape_options */
+    size_t memory_limit;            /* as in cadenza_tape_options */
 } cadenza_trainer_options;
 
 /* Changes its model's weights; every stream of the model computes with them from its next step on. While an update runs, no

@@ -8,7 +8,7 @@ import Training
 @c @implementation
 public func cadenza_tape_options_init(_ options: UnsafeMutablePointer<cadenza_tape_options>?) {
     options?.pointee = cadenza_tape_options(struct_size: MemoryLayout<cadenza_tape_options>.size, input_gradients: 1, reserved: 0,
-                                            frozen: nil, frozen_count: 0)
+                                            frozen: nil, frozen_count: 0, threads: 1, memory_limit: 0)
 }
 
 /// Indices of layers that a caller gives.
@@ -25,13 +25,16 @@ public func cadenza_tape_create(_ model: OpaquePointer?, _ options: UnsafePointe
     attempt { () throws(Failure) in
         let model: Model = try object(model, "model")
         let tape = try given(tape, "tape")
-        var frozen: [Int] = [], inputGradients = true
+        var frozen: [Int] = [], inputGradients = true, threads = 1, memoryLimit = 0
         if let options = options?.pointee {
             try require(options.struct_size, MemoryLayout<cadenza_tape_options>.size, "options")
             frozen = try layers(options.frozen, options.frozen_count, of: model, "options->frozen")
             inputGradients = options.input_gradients != 0
+            threads = try count(options.threads, "options->threads")
+            memoryLimit = try count(options.memory_limit, "options->memory_limit")
         }
-        tape.pointee = handle(Recorder(try Parameters.make(model, frozen: frozen), inputGradients: inputGradients))
+        let parameters = try Parameters.make(model, frozen: frozen, threads: threads, memoryLimit: memoryLimit)
+        tape.pointee = handle(Recorder(parameters, inputGradients: inputGradients))
     }
 }
 
@@ -276,7 +279,9 @@ public func cadenza_trainer_create(_ model: OpaquePointer?, _ options: UnsafePoi
         }
         let rule = options.optimizer == nil ? OptimizerOptions() : try optimizer(options.optimizer.pointee)
         let frozen = try layers(options.frozen, options.frozen_count, of: model, "options->frozen")
-        trainer.pointee = handle(try Trainer.make(model, losses: losses, options: rule, frozen: frozen, seed: options.seed))
+        trainer.pointee = handle(try Trainer.make(model, losses: losses, options: rule, frozen: frozen, seed: options.seed,
+                                                 threads: try count(options.threads, "options->threads"),
+                                                 memoryLimit: try count(options.memory_limit, "options->memory_limit")))
     }
 }
 

@@ -15,6 +15,8 @@ public enum KernelTable {
         if level >= 3 { tables.insert(immortal(cz_kernels_v3()), at: 0) }
         if level >= 4 { tables.insert(immortal(cz_kernels_v4()), at: 0) }
         return tables
+        #elseif arch(arm64)
+        return [immortal(cz_kernels_neon())]
         #endif
     }()
 

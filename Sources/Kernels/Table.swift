@@ -11,7 +11,18 @@ func makeTable(name: StaticString) -> cz_kernels {
         simple_rnn: { simpleRNN($0.unsafelyUnwrapped) },
         activate: { activate($0.unsafelyUnwrapped, $1.unsafelyUnwrapped, $2.unsafelyUnwrapped, $3) },
         softmax: { softmax($0.unsafelyUnwrapped, $1, $2.unsafelyUnwrapped, $3, $4, $5) },
-        log_softmax: { logSoftmax($0.unsafelyUnwrapped, $1, $2.unsafelyUnwrapped, $3, $4, $5) })
+        log_softmax: { logSoftmax($0.unsafelyUnwrapped, $1, $2.unsafelyUnwrapped, $3, $4, $5) },
+        lstm_gates: {
+            lstmGates($0, $1, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4.unsafelyUnwrapped, $5.unsafelyUnwrapped, $6.unsafelyUnwrapped)
+        },
+        lstm_gates_back: {
+            lstmGatesBack($0, $1, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4.unsafelyUnwrapped, $5.unsafelyUnwrapped,
+                          $6.unsafelyUnwrapped, $7.unsafelyUnwrapped)
+        },
+        activate_back: {
+            activateBack($0.unsafelyUnwrapped, $1.unsafelyUnwrapped, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4.unsafelyUnwrapped, $5)
+        },
+        update: { update($0.unsafelyUnwrapped) })
 }
 
 // What the table's functions call. They are calls, not inlined: in a closure with C's calling convention the compiler

@@ -1,6 +1,9 @@
 import CSystem
 import Engine
 
+/// Derivatives that are computed at once.
+private let smallCount = 64
+
 extension Activation {
     /// Whether its derivative needs its input: that of the others can be told from the output.
     var needsInput: Bool {
@@ -24,16 +27,21 @@ extension Activation {
             let total = rows &* count
             switch cz_activation_kind(UInt32(it.kind)) {
             case CZ_LINEAR: if dx != dy { dx.copy(from: dy, count: total) }
-            case CZ_SIGMOID: for i in 0..<total { dx[i] = dy[i] * (y[i] * (1 - y[i])) }
-            case CZ_TANH: for i in 0..<total { dx[i] = dy[i] * (1 - y[i] * y[i]) }
+            case CZ_SIGMOID, CZ_TANH, CZ_RELU:
+                var it = it
+                parameters.kernels.pointee.activate_back(&it, x, y, dy, dx, total)
             case CZ_EXPONENTIAL: for i in 0..<total { dx[i] = dy[i] * y[i] }
             default:
-                var start = 0
-                while start < total {
-                    let part = min(smallCount, total &- start)
-                    derivative(it, parameters, x + start, y + start, part)
-                    for i in 0..<part { dx[start &+ i] = dy[start &+ i] * parameters.small[i] }
-                    start = start &+ part
+                var small = InlineArray<192, Float>(repeating: 0)
+                withUnsafeMutableBytes(of: &small) { small in
+                    let d = small.baseAddress!.assumingMemoryBound(to: Float.self)
+                    var start = 0
+                    while start < total {
+                        let part = min(smallCount, total &- start)
+                        derivative(it, parameters, x + start, y + start, part, d)
+                        for i in 0..<part { dx[start &+ i] = dy[start &+ i] * d[i] }
+                        start = start &+ part
+                    }
                 }
             }
         case .softmax:
@@ -72,10 +80,10 @@ extension Activation {
         }
     }
 
-    /// The derivatives at up to `smallCount` inputs, into the first of the parameters' small buffers.
-    private func derivative(_ it: cz_activation, _ parameters: Parameters, _ x: Given, _ y: Given, _ count: Int) {
-        let d = parameters.small, s = d + smallCount, t = s + smallCount
-        let a = it.a, b = it.b, c = it.c
+    /// The derivatives d at up to `smallCount` inputs; d: room for three times as many.
+    private func derivative(_ it: cz_activation, _ parameters: Parameters, _ x: Given, _ y: Given, _ count: Int, _ d: Floats) {
+        let s = d + smallCount, t = s + smallCount
+        let a = it.a, b = it.b
         func apply(_ kind: cz_activation_kind, _ x: Given, _ out: Floats) {
             var other = cz_activation(kind: Int32(kind.rawValue), a: 0, b: 0, c: 0)
             parameters.kernels.pointee.activate(&other, x, out, count)
@@ -86,8 +94,6 @@ extension Activation {
         default: break
         }
         switch kind {
-        case CZ_RELU:
-            for i in 0..<count { d[i] = x[i] > c || x[i] == c && c != 0 ? (x[i] < b || b == .infinity ? 1 : 0) : a }
         case CZ_HARD_SIGMOID:
             for i in 0..<count {
                 let z = a * x[i] + b

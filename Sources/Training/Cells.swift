@@ -1,7 +1,16 @@
 import CSystem
 import Engine
 
-/// x·W for a whole window or a step of it, with the dropout of x: one product, or one for each gate where each drops its own.
+/// Steps of a window and rows of each, for one thread.
+struct Span {
+    /// The window's step that is the tape's first.
+    var start: Int
+    var steps: Int
+    let first: Int
+    let count: Int
+}
+
+/// x·W for a window, step by step, with the dropout of x: one product, or one for each gate where each drops its own.
 final class Projection {
     private let groups: [(matrix: Matrix, column: Int)]
     /// Values of x in a step's row.
@@ -29,7 +38,7 @@ final class Projection {
         return Projection(groups, width: width, rows: binding.rows, steps: steps, rate: rate, series: binding.series.take(count),
                           masks: drops ? try binding.memory.floats(binding.rows, width, count) : nil,
                           dropped: drops ? try binding.memory.floats(multiplied(binding.rows, steps), width, count) : nil,
-                          scratch: drops ? try binding.memory.floats(multiplied(binding.rows, steps), width) : nil)
+                          scratch: drops ? try binding.memory.floats(binding.rows, width) : nil)
     }
 
     private init(_ groups: [(matrix: Matrix, column: Int)], width: Int, rows: Int, steps: Int, rate: Float, series: Int,
@@ -54,50 +63,61 @@ final class Projection {
         }
     }
 
-    /// out = start + x·W for `count` steps from `step` on; x: those steps.
-    func multiply(_ x: Given, step: Int, count: Int, start: Given?, _ startStride: Int, _ out: Floats, _ stride: Int) {
+    /// out = start + x·W for a span's rows of a step. x, start and out: of the step's first row.
+    func multiply(_ x: Given, step: Int, _ span: Span, start: Given?, _ startStride: Int, _ out: Floats, _ stride: Int) {
         for (index, group) in groups.enumerated() {
-            let source = isActive ? drop(x, index, step, count) : x
-            group.matrix.multiply(source, width, rows: count &* rows, start: start.map { $0 + group.column }, startStride, out + group.column, stride)
+            let source = (isActive ? drop(x, index, step, span) : x) + span.first &* width
+            group.matrix.multiply(source, width, rows: span.count, start: start.map { $0 + (group.column &+ span.first &* startStride) },
+                                  startStride, out + (group.column &+ span.first &* stride), stride)
         }
     }
 
-    private func drop(_ x: Given, _ group: Int, _ step: Int, _ count: Int) -> Given {
+    private func drop(_ x: Given, _ group: Int, _ step: Int, _ span: Span) -> Given {
         guard let masks, let dropped else { return x }
         let size = rows &* width
         let out = dropped + (group &* steps &+ step) &* size, mask = masks + group &* size
-        for s in 0..<count {
-            for i in 0..<size { out[s &* size &+ i] = x[s &* size &+ i] * mask[i] }
-        }
+        for i in (span.first &* width)..<((span.first &+ span.count) &* width) { out[i] = x[i] * mask[i] }
         return UnsafePointer(out)
     }
 
-    /// dx += dz·Wᵀ for `count` steps.
-    func multiplyTransposed(_ dz: Given, count: Int, _ stride: Int, addTo dx: Floats) {
+    /// dx += dz·Wᵀ for a span's rows of a step. dx: of the span's first row, with `dxStride` floats between rows.
+    func multiplyTransposed(_ dz: Given, _ span: Span, _ stride: Int, addTo dx: Floats, _ dxStride: Int) {
+        let dz = dz + span.first &* stride
         for (index, group) in groups.enumerated() {
             guard isActive, let masks, let scratch else {
-                group.matrix.multiplyTransposed(dz + group.column, stride, rows: count &* rows, start: dx, dx, width)
+                group.matrix.multiplyTransposed(dz + group.column, stride, rows: span.count, start: dx, dx, dxStride)
                 continue
             }
-            group.matrix.multiplyTransposed(dz + group.column, stride, rows: count &* rows, start: nil, scratch, width)
-            let size = rows &* width, mask = masks + index &* size
-            for s in 0..<count {
-                for i in 0..<size { dx[s &* size &+ i] += scratch[s &* size &+ i] * mask[i] }
+            let place = span.first &* width, product = scratch + place, mask = masks + (index &* rows &* width &+ place)
+            group.matrix.multiplyTransposed(dz + group.column, stride, rows: span.count, start: nil, product, width)
+            for row in 0..<span.count {
+                let at = row &* width, dx = dx + row &* dxStride
+                for i in 0..<width { dx[i] += product[at &+ i] * mask[at &+ i] }
             }
         }
     }
 
-    /// The weight's gradient over the whole window.
-    func addGradient(_ x: Given, _ dz: Given, _ stride: Int) {
+    /// Whether it is one product.
+    var isWhole: Bool { groups.count == 1 }
+
+    /// x from a row on as a factor of a group's gradient.
+    func factor(_ x: Given, _ row: Int, _ group: Int = 0) -> GradientProduct.Factor? {
+        var source = x
+        if isActive, let dropped { source = UnsafePointer(dropped + group &* steps &* rows &* width) }
+        return groups[group].matrix.factor(source + row &* width, width)
+    }
+
+    /// The weight's gradient by steps first ..< end; and that of the bias. x, dz: of the window's first row.
+    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ end: Int, bias: Floats?) {
+        let row = first &* rows
         for (index, group) in groups.enumerated() {
-            var source = x
-            if isActive, let dropped { source = UnsafePointer(dropped + index &* steps &* rows &* width) }
-            group.matrix.addGradient(source, width, dz + group.column, stride, rows: steps &* rows)
+            product.add(dz + (group.column &+ row &* stride), stride, columns: group.matrix.columns, rows: (end &- first) &* rows,
+                        factor(x, row, index), bias: bias.map { $0 + group.column })
         }
     }
 }
 
-/// A cell over a whole window. Everything is [steps][rows][…], steps in the order in which they are read.
+/// A cell over a window, or a segment of it. Everything is [steps][rows][…], steps in the order in which they are read.
 class CellTape {
     let parameters: Parameters
     let rows: Int
@@ -111,8 +131,10 @@ class CellTape {
     let x: Floats
     /// [steps + 1]: the state before each step, and after the last.
     let h: Floats
+    /// The gradient of h after each step by what reads it there, [steps]; and of h before a step by the step itself, [rows][units].
     let dh: Floats
-    /// [steps][rows], 1 = use; nil: all.
+    let carry: Floats
+    /// The whole window's [steps][rows], 1 = use; nil: all.
     let mask: UnsafeMutablePointer<UInt8>?
     /// Sums of the gates, then the gates; and the sums' gradients.
     let z: Floats
@@ -126,23 +148,25 @@ class CellTape {
         let x: Floats
         let h: Floats
         let dh: Floats
+        let carry: Floats
         let z: Floats
         let dz: Floats
         let sums: Floats
     }
 
     /// The cell of an RNN over `steps` steps of x [steps][rows][features].
-    static func make(_ cell: Cell, _ binding: TapeBinding, steps: Int, x: Floats, features: Int,
-                     mask: UnsafeMutablePointer<UInt8>?) throws(Failure) -> CellTape {
+    static func make(_ cell: Cell, _ binding: TapeBinding, steps: Int, x: Floats, mask: UnsafeMutablePointer<UInt8>?) throws(Failure) -> CellTape {
         let rows = binding.rows, units = cell.units, memory = binding.memory
-        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(multiplied(steps + 1, rows), units)
+        try binding.parameters.product.reserve(inputs: cell.weights[0].shape[0] + units, columns: cell.weights[0].shape[1])
+        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(steps, rows, units)
+        let carry = try memory.floats(rows, units)
         let options = cell.trainingOptions
-        func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool) throws(Failure) -> Buffers {
+        func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool, inPlace: Bool = false) throws(Failure) -> Buffers {
             let count = try multiplied(multiplied(steps, rows), gates * units)
             let z = try memory.floats(count)
             return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, steps: steps,
                                                       rate: options.dropout, byGate: byGate),
-                           x: x, h: h, dh: dh, z: z, dz: try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
+                           x: x, h: h, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
         }
         func recurrent(_ first: Int, _ gates: Int, byGate: Bool) throws(Failure) -> Projection {
             try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, steps: steps,
@@ -153,7 +177,8 @@ class CellTape {
         case .lstm(let lstm):
             let keeps = lstm.activation.needsInput || lstm.recurrentActivation.needsInput
             let size = try multiplied(steps + 1, rows * units)
-            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate), try recurrent(0, 4, byGate: byGate),
+            let isPlain = LSTMTape.isPlain(lstm)
+            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate, inPlace: isPlain), try recurrent(0, 4, byGate: byGate),
                             c: try memory.floats(size), active: try memory.floats(size), dc: try memory.floats(rows, units),
                             temporary: try memory.floats(rows, units))
         case .gru(let gru):
@@ -163,7 +188,7 @@ class CellTape {
             return GRUTape(gru, binding, steps, mask, b, try recurrent(0, gru.resetAfter ? 3 : 2, byGate: byGate),
                            last: gru.resetAfter ? nil : try recurrent(2, 1, byGate: byGate),
                            inner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)),
-                           dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)), temporary: try memory.floats(rows, units))
+                           dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)))
         case .simple(let simple):
             return SimpleRNNTape(simple, binding, steps, mask, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
                                  try recurrent(0, 1, byGate: false))
@@ -183,6 +208,7 @@ class CellTape {
         x = buffers.x
         h = buffers.h
         dh = buffers.dh
+        carry = buffers.carry
         z = buffers.z
         dz = buffers.dz
         sums = buffers.sums
@@ -195,45 +221,76 @@ class CellTape {
     final var size: Int { rows &* units }
     final var gateWidth: Int { gates &* units }
 
-    /// Its states: h, and for an LSTM c. Places of [rows][units].
-    func initial(_ index: Int) -> Floats { h }
-    func final(_ index: Int) -> Floats { h + steps &* size }
-    func initialGradient(_ index: Int) -> Floats { dh }
-    func finalGradient(_ index: Int) -> Floats { dh + steps &* size }
+    /// Its states: h, and for an LSTM c: [rows][units] before a step.
+    func state(_ index: Int, _ step: Int) -> Floats { h + step &* size }
+    /// Their gradients after a run's last step, and in the end before its first.
+    func stateGradient(_ index: Int) -> Floats { carry }
+    /// Whether its gates are lost when it runs backward.
+    final var losesGates: Bool { dz == z }
 
-    final func forward(_ pass: Pass) {
-        input.begin(pass)
-        input.multiply(x, step: 0, count: steps, start: bias?.values, 0, z, gateWidth)
-        begin(pass)
-        for s in 0..<steps {
-            step(s)
-            guard let mask else { continue }
-            for row in 0..<rows where mask[s &* rows &+ row] == 0 { hold(s &* rows &+ row) }
+    /// Before a run's first step.
+    func begin(_ pass: Pass) { input.begin(pass) }
+
+    final func forward(_ span: Span) {
+        for s in 0..<span.steps {
+            let z = z + s &* rows &* gateWidth
+            input.multiply(x + s &* rows &* inputWidth, step: s, span, start: bias?.values, 0, z, gateWidth)
+            step(s, span)
+            guard mask != nil else { continue }
+            for row in span.first..<(span.first &+ span.count) where isMasked(s, row, span) { hold(s &* rows &+ row) }
         }
     }
 
-    /// From dh, which has the outputs' gradients. dx: nil, or where the gradient of x is added.
-    final func backward(dx: Floats?) {
-        for s in (0..<steps).reversed() { stepBack(s) }
-        if let dx { input.multiplyTransposed(dz, count: steps, gateWidth, addTo: dx) }
-        input.addGradient(x, dz, gateWidth)
-        if let biasGradient { addColumns(dz, gateWidth, rows: steps &* rows, count: gateWidth, to: biasGradient) }
-        finishBackward()
+    /// Steps first ..< end, from the last to the first. dx: nil, or where the gradient of x is added: of the span's first row,
+    /// with so many floats between rows and steps.
+    final func backward(_ span: Span, _ first: Int, _ end: Int, dx: Floats?, _ rowStride: Int, _ stepStride: Int) {
+        for s in (first..<end).reversed() {
+            stepBack(s, span)
+            guard let dx else { continue }
+            input.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: dx + s &* stepStride, rowStride)
+        }
     }
 
-    final func isMasked(_ s: Int, _ row: Int) -> Bool { mask != nil && mask![s &* rows &+ row] == 0 }
+    /// Adds a row's carried gradient to that of h after a step; a masked step carries it on.
+    final func takeCarry(_ s: Int, _ row: Int, _ span: Span) -> Bool {
+        let carry = carry + row &* units, dh = dh + (s &* rows &+ row) &* units
+        add(carry, to: dh, units)
+        guard isMasked(s, row, span) else {
+            clear(carry, units)
+            return true
+        }
+        clear(dz + (s &* rows &+ row) &* gateWidth, gateWidth)
+        carry.copy(from: dh, count: units)
+        return false
+    }
 
-    func begin(_ pass: Pass) {}
-    func step(_ s: Int) {}
-    func stepBack(_ s: Int) {}
-    func finishBackward() {}
+    final func isMasked(_ s: Int, _ row: Int, _ span: Span) -> Bool { mask != nil && mask![(span.start &+ s) &* rows &+ row] == 0 }
+
+    func step(_ s: Int, _ span: Span) {}
+    func stepBack(_ s: Int, _ span: Span) {}
+    /// The weights' gradients by steps first ..< end, when all rows have run backward through them.
+    func addGradients(_ first: Int, _ end: Int) {}
+
+    /// Those of a cell whose recurrent sums have the gradients of its sums.
+    final func addGradients(_ recurrent: Projection, _ first: Int, _ end: Int) {
+        let product = parameters.product
+        if input.isWhole && recurrent.isWhole {
+            let row = first &* rows
+            product.add(dz + row &* gateWidth, gateWidth, columns: gateWidth, rows: (end &- first) &* rows, input.factor(x, row),
+                        recurrent.factor(h, row), bias: biasGradient)
+        } else {
+            input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
+            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
+        }
+    }
 
     /// A masked row's states stay.
     func hold(_ place: Int) { (h + (place &+ rows) &* units).copy(from: h + place &* units, count: units) }
 
     /// Keeps a step's sums where they are needed.
-    final func keepSums(_ s: Int) {
-        if sums != z { (sums + s &* rows &* gateWidth).copy(from: z + s &* rows &* gateWidth, count: rows &* gateWidth) }
+    final func keepSums(_ s: Int, _ span: Span) {
+        let at = (s &* rows &+ span.first) &* gateWidth
+        if sums != z { (sums + at).copy(from: z + at, count: span.count &* gateWidth) }
     }
 
     /// Applies an activation to gates of a row of sums, in place.
@@ -262,6 +319,8 @@ final class LSTMTape: CellTape {
     /// With respect to c: at the end, then step by step backward.
     private let dc: Floats
     private let temporary: Floats
+    /// Whether its activations are tanh and sigmoid, for which there are kernels.
+    private let isPlain: Bool
 
     init(_ cell: LSTMCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
          _ recurrent: Projection, c: Floats, active: Floats, dc: Floats, temporary: Floats) {
@@ -271,25 +330,39 @@ final class LSTMTape: CellTape {
         self.active = active
         self.dc = dc
         self.temporary = temporary
+        isPlain = LSTMTape.isPlain(cell)
         super.init(cell, binding, steps, mask, buffers, gates: 4)
     }
 
-    override func initial(_ index: Int) -> Floats { index == 0 ? h : c }
-    override func final(_ index: Int) -> Floats { (index == 0 ? h : c) + steps &* size }
-    override func initialGradient(_ index: Int) -> Floats { index == 0 ? dh : dc }
-    override func finalGradient(_ index: Int) -> Floats { index == 0 ? dh + steps &* size : dc }
-    override func begin(_ pass: Pass) { recurrent.begin(pass) }
+    static func isPlain(_ cell: LSTMCell) -> Bool {
+        cell.activation.elementwise?.kind == Int32(CZ_TANH.rawValue)
+            && cell.recurrentActivation.elementwise?.kind == Int32(CZ_SIGMOID.rawValue)
+    }
+
+    override func state(_ index: Int, _ step: Int) -> Floats { (index == 0 ? h : c) + step &* size }
+    override func stateGradient(_ index: Int) -> Floats { index == 0 ? carry : dc }
+
+    override func begin(_ pass: Pass) {
+        super.begin(pass)
+        recurrent.begin(pass)
+    }
 
     override func hold(_ place: Int) {
         super.hold(place)
         (c + (place &+ rows) &* units).copy(from: c + place &* units, count: units)
     }
 
-    override func step(_ s: Int) {
+    override func step(_ s: Int, _ span: Span) {
         let z = z + s &* rows &* gateWidth, from = s &* size, to = from &+ size
-        recurrent.multiply(h + from, step: s, count: 1, start: z, gateWidth, z, gateWidth)
-        keepSums(s)
-        for row in 0..<rows {
+        recurrent.multiply(h + from, step: s, span, start: z, gateWidth, z, gateWidth)
+        let place = span.first &* units
+        if isPlain {
+            let before = from &+ place, after = to &+ place
+            return parameters.kernels.pointee.lstm_gates(span.count, units, z + span.first &* gateWidth, c + before, c + after, active + after,
+                                                         h + after)
+        }
+        keepSums(s, span)
+        for row in span.first..<(span.first &+ span.count) {
             let gates = z + row &* gateWidth
             activate(cell.recurrentActivation, gates, 0, 2)
             activate(cell.activation, gates, 2)
@@ -298,25 +371,24 @@ final class LSTMTape: CellTape {
             let i = gates, f = i + units, g = f + units
             for unit in 0..<units { after[unit] = f[unit] * before[unit] + i[unit] * g[unit] }
         }
-        cell.activation.apply(parameters.kernels, c + to, active + to, rows: rows, count: units)
-        for row in 0..<rows {
+        cell.activation.apply(parameters.kernels, c + (to &+ place), active + (to &+ place), rows: span.count, count: units)
+        for row in span.first..<(span.first &+ span.count) {
             let o = z + (row &* gateWidth &+ 3 &* units), at = to &+ row &* units
             for unit in 0..<units { h[at &+ unit] = o[unit] * active[at &+ unit] }
         }
     }
 
-    override func stepBack(_ s: Int) {
-        for row in 0..<rows {
-            let place = s &* rows &+ row
-            let d = dz + place &* gateWidth, gates = z + place &* gateWidth
-            let dh = dh + (place &+ rows) &* units, before = dh - rows &* units, dc = dc + row &* units
-            if isMasked(s, row) {
-                clear(d, gateWidth)
-                add(dh, to: before, units)
+    override func stepBack(_ s: Int, _ span: Span) {
+        for row in span.first..<(span.first &+ span.count) {
+            guard takeCarry(s, row, span) else { continue }
+            let place = s &* rows &+ row, at = (place &+ rows) &* units
+            let d = dz + place &* gateWidth, gates = z + place &* gateWidth, dh = dh + place &* units, dc = dc + row &* units
+            let active = active + at, cBefore = c + place &* units
+            if isPlain {
+                parameters.kernels.pointee.lstm_gates_back(1, units, gates, cBefore, active, dh, dc, d)
                 continue
             }
-            let at = (place &+ rows) &* units
-            let active = active + at, cBefore = c + place &* units, t = temporary + row &* units
+            let t = temporary + row &* units
             let i = gates, f = i + units, g = f + units, o = g + units
             for unit in 0..<units { t[unit] = dh[unit] * o[unit] }
             cell.activation.backpropagate(parameters, x: c + at, y: active, dy: t, dx: t, rows: 1, count: units)
@@ -332,10 +404,10 @@ final class LSTMTape: CellTape {
             backpropagate(cell.activation, place, 2)
             backpropagate(cell.recurrentActivation, place, 3)
         }
-        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, count: 1, gateWidth, addTo: dh + s &* size)
+        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
     }
 
-    override func finishBackward() { recurrent.addGradient(h, dz, gateWidth) }
+    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
 }
 
 final class SimpleRNNTape: CellTape {
@@ -349,32 +421,30 @@ final class SimpleRNNTape: CellTape {
         super.init(cell, binding, steps, mask, buffers, gates: 1)
     }
 
-    override func begin(_ pass: Pass) { recurrent.begin(pass) }
-
-    override func step(_ s: Int) {
-        let z = z + s &* size
-        recurrent.multiply(h + s &* size, step: s, count: 1, start: z, units, z, units)
-        keepSums(s)
-        cell.activation.apply(parameters.kernels, z, z, rows: rows, count: units)
-        (h + (s &+ 1) &* size).copy(from: z, count: size)
+    override func begin(_ pass: Pass) {
+        super.begin(pass)
+        recurrent.begin(pass)
     }
 
-    override func stepBack(_ s: Int) {
-        for row in 0..<rows {
+    override func step(_ s: Int, _ span: Span) {
+        let z = z + s &* size, place = span.first &* units
+        recurrent.multiply(h + s &* size, step: s, span, start: z, units, z, units)
+        keepSums(s, span)
+        cell.activation.apply(parameters.kernels, z + place, z + place, rows: span.count, count: units)
+        (h + ((s &+ 1) &* size &+ place)).copy(from: z + place, count: span.count &* units)
+    }
+
+    override func stepBack(_ s: Int, _ span: Span) {
+        for row in span.first..<(span.first &+ span.count) {
+            guard takeCarry(s, row, span) else { continue }
             let place = s &* rows &+ row
-            let d = dz + place &* units, dh = dh + (place &+ rows) &* units
-            if isMasked(s, row) {
-                clear(d, units)
-                add(dh, to: dh - size, units)
-                continue
-            }
-            d.copy(from: dh, count: units)
+            (dz + place &* units).copy(from: dh + place &* units, count: units)
             backpropagate(cell.activation, place, 0)
         }
-        recurrent.multiplyTransposed(dz + s &* size, count: 1, units, addTo: dh + s &* size)
+        recurrent.multiplyTransposed(dz + s &* size, span, units, addTo: carry + span.first &* units, units)
     }
 
-    override func finishBackward() { recurrent.addGradient(h, dz, units) }
+    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
 }
 
 final class GRUTape: CellTape {
@@ -385,39 +455,38 @@ final class GRUTape: CellTape {
     /// reset_after: b₁ + h·U [steps][rows][3·units]; else r·h [steps][rows][units]. And its gradient.
     private let inner: Floats
     private let dInner: Floats
-    private let temporary: Floats
 
     init(_ cell: GRUCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
-         _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats, temporary: Floats) {
+         _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats) {
         self.cell = cell
         self.recurrent = recurrent
         self.last = last
         self.inner = inner
         self.dInner = dInner
-        self.temporary = temporary
         super.init(cell, binding, steps, mask, buffers, gates: 3)
     }
 
     override func begin(_ pass: Pass) {
+        super.begin(pass)
         recurrent.begin(pass)
         last?.begin(pass)
     }
 
-    override func step(_ s: Int) {
-        let width = gateWidth
+    override func step(_ s: Int, _ span: Span) {
+        let width = gateWidth, own = span.first..<(span.first &+ span.count)
         let z = z + s &* rows &* width, before = h + s &* size, after = before + size
         if let last {
-            recurrent.multiply(before, step: s, count: 1, start: z, width, z, width)
-            keepSums(s)
+            recurrent.multiply(before, step: s, span, start: z, width, z, width)
+            keepSums(s, span)
             let inner = inner + s &* size
-            for row in 0..<rows {
+            for row in own {
                 let gates = z + row &* width, at = row &* units
                 activate(cell.recurrentActivation, gates, 0, 2)
                 for unit in 0..<units { inner[at &+ unit] = gates[units &+ unit] * before[at &+ unit] }
             }
-            last.multiply(inner, step: s, count: 1, start: z + 2 &* units, width, z + 2 &* units, width)
+            last.multiply(inner, step: s, span, start: z + 2 &* units, width, z + 2 &* units, width)
             if sums != self.z {
-                for row in 0..<rows {
+                for row in own {
                     let at = row &* width &+ 2 &* units
                     (sums + (s &* rows &* width &+ at)).copy(from: z + at, count: units)
                 }
@@ -425,8 +494,8 @@ final class GRUTape: CellTape {
         } else {
             let inner = inner + s &* rows &* width
             let bias = bias.map { $0.values + width }
-            recurrent.multiply(before, step: s, count: 1, start: bias, 0, inner, width)
-            for row in 0..<rows {
+            recurrent.multiply(before, step: s, span, start: bias, 0, inner, width)
+            for row in own {
                 let gates = z + row &* width, inner = inner + row &* width
                 for i in 0..<(2 &* units) { gates[i] += inner[i] }
                 if sums != self.z { (sums + (s &* rows &+ row) &* width).copy(from: gates, count: 2 &* units) }
@@ -435,7 +504,7 @@ final class GRUTape: CellTape {
                 if sums != self.z { (sums + ((s &* rows &+ row) &* width &+ 2 &* units)).copy(from: gates + 2 &* units, count: units) }
             }
         }
-        for row in 0..<rows {
+        for row in own {
             let gates = z + row &* width, at = row &* units
             activate(cell.activation, gates, 2)
             for unit in 0..<units {
@@ -445,62 +514,59 @@ final class GRUTape: CellTape {
         }
     }
 
-    override func stepBack(_ s: Int) {
-        let width = gateWidth
-        for row in 0..<rows {
+    override func stepBack(_ s: Int, _ span: Span) {
+        let width = gateWidth, own = span.first..<(span.first &+ span.count)
+        for row in own {
+            guard takeCarry(s, row, span) else { continue }
             let place = s &* rows &+ row
             let d = dz + place &* width, gates = z + place &* width
-            let dh = dh + (place &+ rows) &* units, dBefore = dh - size, before = h + place &* units
-            if isMasked(s, row) {
-                clear(d, width)
-                add(dh, to: dBefore, units)
-                continue
-            }
+            let dh = dh + place &* units, carry = carry + row &* units, before = h + place &* units
             for unit in 0..<units {
                 let update = gates[unit], candidate = gates[2 &* units &+ unit]
                 d[unit] = dh[unit] * (before[unit] - candidate)
                 d[2 &* units &+ unit] = dh[unit] * (1 - update)
-                dBefore[unit] += dh[unit] * update
+                carry[unit] = dh[unit] * update
             }
             backpropagate(cell.activation, place, 2)
         }
-        let d = dz + s &* rows &* width, dBefore = dh + s &* size
+        let d = dz + s &* rows &* width
         if let last {
             // dInner is then the gradient of r·h.
-            let dInner = dInner + s &* size
-            clear(dInner, size)
-            last.multiplyTransposed(d + 2 &* units, count: 1, width, addTo: dInner)
-            for row in 0..<rows where !isMasked(s, row) {
+            let dInner = dInner + s &* size, place = span.first &* units
+            clear(dInner + place, span.count &* units)
+            last.multiplyTransposed(d + 2 &* units, span, width, addTo: dInner + place, units)
+            for row in own where !isMasked(s, row, span) {
                 let at = row &* units, gates = z + (s &* rows &+ row) &* width, d = d + row &* width
                 for unit in 0..<units {
                     d[units &+ unit] = dInner[at &+ unit] * h[s &* size &+ at &+ unit]
-                    dBefore[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
+                    carry[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
                 }
                 backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
             }
-            recurrent.multiplyTransposed(d, count: 1, width, addTo: dBefore)
+            recurrent.multiplyTransposed(d, span, width, addTo: carry + span.first &* units, units)
         } else {
             let dInner = dInner + s &* rows &* width, inner = inner + s &* rows &* width
-            for row in 0..<rows {
+            for row in own {
                 let at = row &* width, gates = z + (s &* rows &+ row) &* width, d = d + at
-                if !isMasked(s, row) {
+                if !isMasked(s, row, span) {
                     for unit in 0..<units { d[units &+ unit] = d[2 &* units &+ unit] * inner[at &+ 2 &* units &+ unit] }
                     backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
                 }
                 for i in 0..<(2 &* units) { dInner[at &+ i] = d[i] }
                 for i in (2 &* units)..<width { dInner[at &+ i] = d[i] * gates[i &- units] }
             }
-            recurrent.multiplyTransposed(dInner, count: 1, width, addTo: dBefore)
+            recurrent.multiplyTransposed(dInner, span, width, addTo: carry + span.first &* units, units)
         }
     }
 
-    override func finishBackward() {
+    override func addGradients(_ first: Int, _ end: Int) {
+        let product = parameters.product
+        input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
         if let last {
-            recurrent.addGradient(h, dz, gateWidth)
-            last.addGradient(inner, dz + 2 &* units, gateWidth)
+            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
+            last.addGradient(product, inner, dz + 2 &* units, gateWidth, first, end, bias: nil)
         } else {
-            recurrent.addGradient(h, dInner, gateWidth)
-            if let biasGradient { addColumns(dInner, gateWidth, rows: steps &* rows, count: gateWidth, to: biasGradient + gateWidth) }
+            recurrent.addGradient(product, h, dInner, gateWidth, first, end, bias: biasGradient.map { $0 + gateWidth })
         }
     }
 }

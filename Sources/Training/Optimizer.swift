@@ -96,7 +96,10 @@ final class TrainedWeight {
     }
 }
 
-final class Optimizer {
+final class Optimizer: SharedWork {
+    private let kernels: UnsafePointer<cz_kernels>
+    private let team: Team
+    private var call = cz_update()
     var options: OptimizerOptions
     let weights: [TrainedWeight]
     /// Calls so far; updates are these divided by the accumulation steps.
@@ -127,10 +130,12 @@ final class Optimizer {
                                          accumulated: options.accumulationSteps > 1 ? try AlignedBuffer(count: weight.count) : nil))
         }
         guard !weights.isEmpty else { throw Failure(.invalidArgument, "the model has no weight that is trained") }
-        return Optimizer(options, weights)
+        return Optimizer(options, weights, parameters)
     }
 
-    private init(_ options: OptimizerOptions, _ weights: [TrainedWeight]) {
+    private init(_ options: OptimizerOptions, _ weights: [TrainedWeight], _ parameters: Parameters) {
+        kernels = parameters.kernels
+        team = parameters.team
         self.options = options
         self.weights = weights
     }
@@ -138,7 +143,12 @@ final class Optimizer {
     /// Whether all gradients are numbers.
     var isFinite: Bool {
         for weight in weights {
-            for i in 0..<weight.count where !weight.gradient.floats[i].isFinite { return false }
+            // Zero times a number is zero.
+            var sum = SIMD16<Float>()
+            let values = weight.gradient.floats, blocks = weight.count / 16
+            for block in 0..<blocks { sum += 0 * UnsafeRawPointer(values + block &* 16).load(as: SIMD16<Float>.self) }
+            for i in (16 &* blocks)..<weight.count { sum[0] += 0 * values[i] }
+            guard sum == SIMD16() else { return false }
         }
         return true
     }
@@ -235,79 +245,51 @@ final class Optimizer {
 
     private func update(_ rate: Float) {
         let step = updates &+ 1
-        let beta1 = Float(options.beta1), beta2 = Float(options.beta2), epsilon = Float(options.epsilon)
-        let rest1 = Float(1 - options.beta1), rest2 = Float(1 - options.beta2)
         let power1 = power(options.beta1, step), power2 = power(options.beta2, step)
-        let momentum = Float(options.momentum)
-        let u = beta1 * (1 - 0.5 * power(0.96, step)), uNext = beta1 * (1 - 0.5 * power(0.96, step &+ 1))
-        if options.kind == .nadam { product *= u }
+        let u = Float(options.beta1) * (1 - 0.5 * power(0.96, step)), uNext = Float(options.beta1) * (1 - 0.5 * power(0.96, step &+ 1))
+        call.kind = options.kind.rawValue
+        call.nesterov = options.nesterov ? 1 : 0
+        call.centered = options.centered ? 1 : 0
+        call.rate = rate
+        call.epsilon = Float(options.epsilon)
+        call.momentum = Float(options.momentum)
+        call.keep1 = Float(options.beta1)
+        call.rest1 = Float(1 - options.beta1)
+        call.keep2 = Float(options.beta2)
+        call.rest2 = Float(1 - options.beta2)
+        call.correction1 = 1 - power1
+        call.correction2 = 1 - power2
+        switch options.kind {
+        case .adam, .adamw: call.rate = rate * (1 - power2).squareRoot() / (1 - power1)
+        case .rmsprop:
+            call.keep2 = Float(options.rho)
+            call.rest2 = Float(1 - options.rho)
+        case .nadam:
+            // The mean of m and g, each corrected.
+            product *= u
+            call.keep1 = uNext / (1 - product * uNext)
+            call.keep2 = (1 - u) / (1 - product)
+        default: break
+        }
+        team.run(self, 0)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        var call = call
         for weight in weights {
-            let w = weight.values.floats, g = weight.gradient.floats, count = weight.count
-            let m = weight.slots.isEmpty ? w : weight.slots[0].floats
-            let v = weight.slots.count > 1 ? weight.slots[1].floats : m
-            let third = weight.slots.count > 2 ? weight.slots[2].floats : v
-            switch options.kind {
-            case .sgd:
-                if weight.slots.isEmpty {
-                    for i in 0..<count { w[i] -= g[i] * rate }
-                } else {
-                    for i in 0..<count {
-                        m[i] = m[i] * momentum - g[i] * rate
-                        w[i] += options.nesterov ? m[i] * momentum - g[i] * rate : m[i]
-                    }
-                }
-            case .rmsprop:
-                let rho = Float(options.rho), rest = Float(1 - options.rho)
-                // Slots: velocity, then momentum where there is one, then the average gradient where it is centered.
-                let mean = momentum > 0 ? third : v
-                for i in 0..<count {
-                    m[i] = rho * m[i] + rest * (g[i] * g[i])
-                    var denominator = m[i] + epsilon
-                    if options.centered {
-                        mean[i] = rho * mean[i] + rest * g[i]
-                        denominator = m[i] - mean[i] * mean[i] + epsilon
-                    }
-                    var increment = rate * g[i] / denominator.squareRoot()
-                    if momentum > 0 {
-                        v[i] = momentum * v[i] + increment
-                        increment = v[i]
-                    }
-                    w[i] -= increment
-                }
-            case .adam, .adamw:
-                let alpha = rate * (1 - power2).squareRoot() / (1 - power1)
-                for i in 0..<count {
-                    m[i] += (g[i] - m[i]) * rest1
-                    v[i] += (g[i] * g[i] - v[i]) * rest2
-                    if options.amsgrad { third[i] = max(third[i], v[i]) }
-                    w[i] -= m[i] * alpha / (third[i].squareRoot() + epsilon)
-                }
-            case .nadam:
-                let productNext = product * uNext
-                for i in 0..<count {
-                    m[i] += (g[i] - m[i]) * (1 - beta1)
-                    v[i] += (g[i] * g[i] - v[i]) * (1 - beta2)
-                    let mHat = uNext * m[i] / (1 - productNext) + (1 - u) * g[i] / (1 - product)
-                    w[i] -= mHat * rate / ((v[i] / (1 - power2)).squareRoot() + epsilon)
-                }
-            case .adagrad:
-                for i in 0..<count {
-                    m[i] += g[i] * g[i]
-                    w[i] -= rate * g[i] / (m[i] + epsilon).squareRoot()
-                }
-            case .adamax:
-                for i in 0..<count {
-                    m[i] += (g[i] - m[i]) * rest1
-                    v[i] = max(beta2 * v[i], abs(g[i]))
-                    w[i] -= rate * m[i] / ((1 - power1) * (v[i] + epsilon))
-                }
-            case .lion:
-                for i in 0..<count {
-                    let direction = m[i] * beta1 + g[i] * (1 - beta1)
-                    w[i] -= rate * (direction > 0 ? 1 : direction < 0 ? -1 : 0)
-                    m[i] = m[i] * beta2 + g[i] * (1 - beta2)
-                }
-            }
+            let own = share(weight.count, worker, of: workers, block: 16)
+            let slots = weight.slots
+            func slot(_ index: Int, or other: Floats) -> Floats { index < slots.count ? slots[index].floats + own.first : other }
+            let w = weight.values.floats + own.first
+            call.count = own.count
+            call.w = w
+            call.g = UnsafePointer(weight.gradient.floats + own.first)
+            let m = slot(0, or: w), v = slot(1, or: m)
+            call.m = m
+            call.v = v
+            // RMSprop's mean comes behind its momentum, where there is one.
+            call.third = slot(2, or: v)
+            kernels.pointee.update(&call)
         }
     }
 }

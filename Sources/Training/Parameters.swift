@@ -7,10 +7,14 @@ typealias Given = UnsafePointer<Float>
 /// Buffers that live as long as it.
 final class Memory {
     private var buffers: [AlignedBuffer] = []
-    /// Floats that it holds.
+    /// Floats that it holds, and may.
     private(set) var size = 0
+    private let limit: Int
+
+    init(limit: Int = .max) { self.limit = limit }
 
     func floats(_ count: Int) throws(Failure) -> Floats {
+        guard count <= limit - size else { throw Failure(.outOfMemory, "memory_limit is too small for this batch") }
         let buffer = try AlignedBuffer(count: count)
         buffers.append(buffer)
         size += count
@@ -36,12 +40,15 @@ public final class Parameters {
     private let memory = Memory()
     /// The model's when the matrices were packed.
     private var version = -1
-    private let scratch = Scratch()
-    /// For the derivatives of activations.
-    let small: Floats
+    let team: Team
+    let product: GradientProduct
+    /// Bytes that a tape may take.
+    let memoryLimit: Int
 
-    /// - Parameter frozen: layers that are not trained, by index in the model's entries.
-    public static func make(_ model: Model, frozen: [Int]) throws(Failure) -> Parameters {
+    /// - Parameters:
+    ///   - frozen: layers that are not trained, by index in the model's entries.
+    ///   - memoryLimit: bytes that a tape may take; 0: as many as it needs.
+    public static func make(_ model: Model, frozen: [Int], threads: Int, memoryLimit: Int) throws(Failure) -> Parameters {
         var isFrozen = [Bool](repeating: false, count: model.entries.count)
         for index in frozen { isFrozen[index] = true }
         for (index, entry) in model.entries.enumerated() {
@@ -51,7 +58,8 @@ public final class Parameters {
         for (index, weight) in model.weights.enumerated() {
             gradients.append(weight.isTrainable && !isFrozen[model.weightLayers[index]] ? try AlignedBuffer(count: weight.count) : nil)
         }
-        return Parameters(model, gradients, isFrozen, small: try AlignedBuffer(count: 4 * smallCount))
+        let team = try Team(max(1, threads))
+        return Parameters(model, gradients, isFrozen, team, try GradientProduct(model.kernels, team), memoryLimit == 0 ? .max : memoryLimit)
     }
 
     /// Refuses by name what would be trained in another way than Keras does.
@@ -70,15 +78,14 @@ public final class Parameters {
         }
     }
 
-    private let smallBuffer: AlignedBuffer
-
-    private init(_ model: Model, _ gradients: [AlignedBuffer?], _ frozen: [Bool], small: AlignedBuffer) {
+    private init(_ model: Model, _ gradients: [AlignedBuffer?], _ frozen: [Bool], _ team: Team, _ product: GradientProduct, _ memoryLimit: Int) {
         self.model = model
         self.gradients = gradients
         self.frozen = frozen
+        self.team = team
+        self.product = product
+        self.memoryLimit = memoryLimit
         kernels = model.kernels
-        smallBuffer = small
-        self.small = small.floats
     }
 
     /// Where a weight's gradient is summed up; nil where it is not trained.
@@ -97,9 +104,9 @@ public final class Parameters {
     func matrix(_ weight: Weight, first: Int, columns: Int) throws(Failure) -> Matrix {
         for matrix in matrices where matrix.weight === weight && matrix.first == first && matrix.columns == columns { return matrix }
         let inputs = weight.shape[0]
-        try scratch.reserve(multiplied(inputs, Matrix.chunk), multiplied(whole(columns), Matrix.chunk))
-        let matrix = Matrix(kernels, scratch, weight, first: first, columns: columns, gradient: gradient(weight),
+        let matrix = Matrix(kernels, weight, first: first, columns: columns, gradient: gradient(weight),
                             panels: try memory.floats(inputs, whole(columns)), transposed: try memory.floats(columns, whole(inputs)))
+        try product.reserve(inputs: inputs, columns: columns)
         matrix.refresh()
         matrices.append(matrix)
         return matrix
@@ -117,18 +124,12 @@ public final class Parameters {
     }
 }
 
-/// Floats of one of the small buffers for derivatives.
-let smallCount = 256
-
 /// Rounded up to whole panels.
 @inline(__always)
 func whole(_ count: Int) -> Int { (count &+ 15) / 16 &* 16 }
 
 /// Some columns of a weight, packed for products with it and with its transpose.
 final class Matrix {
-    /// Rows that a gradient's product takes at once.
-    static let chunk = 512
-
     let weight: Weight
     let first: Int
     let columns: Int
@@ -138,11 +139,9 @@ final class Matrix {
     private let panels: Floats
     private let transposed: Floats
     private let kernels: UnsafePointer<cz_kernels>
-    private let scratch: Scratch
 
-    init(_ kernels: UnsafePointer<cz_kernels>, _ scratch: Scratch, _ weight: Weight, first: Int, columns: Int, gradient: Floats?, panels: Floats, transposed: Floats) {
+    init(_ kernels: UnsafePointer<cz_kernels>, _ weight: Weight, first: Int, columns: Int, gradient: Floats?, panels: Floats, transposed: Floats) {
         self.kernels = kernels
-        self.scratch = scratch
         self.weight = weight
         self.first = first
         self.columns = columns
@@ -168,55 +167,26 @@ final class Matrix {
         kernels.pointee.affine(dy, dyStride, rows, columns, transposed, inputs, start, outStride, out, outStride)
     }
 
-    /// gradient += xᵀ·dy over `rows` rows, in their order.
-    @inline(never)
-    func addGradient(_ x: Given, _ xStride: Int, _ dy: Given, _ dyStride: Int, rows: Int) {
-        guard let gradient else { return }
-        let out = gradient + first, transposed = scratch.transposed.floats, packed = scratch.packed.floats
-        var row = 0
-        while row < rows {
-            let count = min(Matrix.chunk, rows &- row)
-            transpose(x + row &* xStride, xStride, rows: count, columns: inputs, transposed)
-            packPanels(dy + row &* dyStride, dyStride, inputs: count, outputs: columns, packed)
-            kernels.pointee.affine(transposed, count, inputs, count, packed, columns, out, stride, out, stride)
-            row = row &+ count
-        }
-    }
-}
-
-/// Memory that the products of gradients share.
-final class Scratch {
-    fileprivate var transposed: AlignedBuffer!
-    fileprivate var packed: AlignedBuffer!
-
-    func reserve(_ a: Int, _ b: Int) throws(Failure) {
-        if transposed == nil || transposed.count < a { transposed = try AlignedBuffer(count: a) }
-        if packed == nil || packed.count < b { packed = try AlignedBuffer(count: b) }
+    /// x as a factor of its gradient; nil where it is not trained.
+    func factor(_ x: Given, _ xStride: Int) -> GradientProduct.Factor? {
+        gradient.map { GradientProduct.Factor(x: x, stride: xStride, inputs: inputs, gradient: $0 + first, gradientStride: stride) }
     }
 }
 
 /// A matrix [inputs][outputs] in the kernels' panels.
 @inline(never)
 func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ panels: Floats) {
-    var panel = panels
-    var column = 0
-    while column < outputs {
-        let lanes = min(16, outputs &- column)
-        var source = matrix + column
-        if lanes == 16 {
-            for _ in 0..<inputs {
-                UnsafeMutableRawPointer(panel).storeBytes(of: UnsafeRawPointer(source).loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
-                panel += 16
-                source += stride
-            }
-        } else {
-            for _ in 0..<inputs {
-                for lane in 0..<16 { panel[lane] = lane < lanes ? source[lane] : 0 }
-                panel += 16
-                source += stride
-            }
+    let wholes = outputs / 16, rest = outputs &- 16 &* wholes
+    for k in 0..<inputs {
+        var source = UnsafeRawPointer(matrix + k &* stride), panel = UnsafeMutableRawPointer(panels + k &* 16)
+        for _ in 0..<wholes {
+            panel.storeBytes(of: source.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
+            source += 64
+            panel += 64 &* inputs
         }
-        column = column &+ 16
+        if rest == 0 { continue }
+        let lanes = source.assumingMemoryBound(to: Float.self), last = panel.assumingMemoryBound(to: Float.self)
+        for lane in 0..<16 { last[lane] = lane < rest ? lanes[lane] : 0 }
     }
 }
 
@@ -243,25 +213,31 @@ func packTransposed(_ matrix: Given, _ stride: Int, rows: Int, columns: Int, _ p
 /// out [columns][rows] of x [rows][columns].
 @inline(never)
 func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats) {
-    var row = 0
-    while row < rows {
-        let end = min(rows, row &+ 16)
-        for column in 0..<columns {
-            var source = x + (row &* stride &+ column)
-            let target = out + column &* rows
-            for r in row..<end {
-                target[r] = source.pointee
-                source += stride
-            }
+    var column = 0
+    while column &+ 4 <= columns {
+        var row = 0
+        while row &+ 4 <= rows {
+            let source = x + (row &* stride &+ column), target = out + (column &* rows &+ row)
+            func four(_ row: Int) -> SIMD4<Float> { UnsafeRawPointer(source + row &* stride).loadUnaligned(as: SIMD4<Float>.self) }
+            func put(_ column: Int, _ values: SIMD4<Float>) { UnsafeMutableRawPointer(target + column &* rows).storeBytes(of: values, as: SIMD4<Float>.self) }
+            let above = SIMD8(lowHalf: four(0), highHalf: four(1)), below = SIMD8(lowHalf: four(2), highHalf: four(3))
+            let even = SIMD8(lowHalf: above.evenHalf, highHalf: below.evenHalf), odd = SIMD8(lowHalf: above.oddHalf, highHalf: below.oddHalf)
+            put(0, even.evenHalf)
+            put(1, odd.evenHalf)
+            put(2, even.oddHalf)
+            put(3, odd.oddHalf)
+            row = row &+ 4
         }
-        row = end
+        while row < rows {
+            for i in column..<(column &+ 4) { out[i &* rows &+ row] = x[row &* stride &+ i] }
+            row = row &+ 1
+        }
+        column = column &+ 4
     }
-}
-
-/// sums[j] += Σ rows of dy [rows][count].
-@inline(never)
-func addColumns(_ dy: Given, _ stride: Int, rows: Int, count: Int, to sums: Floats) {
-    for row in 0..<rows { add(dy + row &* stride, to: sums, count) }
+    while column < columns {
+        for row in 0..<rows { out[column &* rows &+ row] = x[row &* stride &+ column] }
+        column = column &+ 1
+    }
 }
 
 /// sums += x
@@ -278,6 +254,14 @@ func add(_ x: Given, to sums: Floats, _ count: Int) {
         sums[i] += x[i]
         i = i &+ 1
     }
+}
+
+/// Whether all are zero.
+@inline(never)
+func isZero(_ values: Given, _ count: Int) -> Bool {
+    var i = 0
+    while i < count && values[i] == 0 { i = i &+ 1 }
+    return i == count
 }
 
 /// Zeros.

@@ -66,26 +66,37 @@ final class DenseTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) {
-        let units = layer.units, vectors = vectors
-        matrix.multiply(input.data, width, rows: vectors, start: bias?.values, 0, sums, units)
-        if !layer.activation.isLinear {
-            layer.activation.apply(parameters.kernels, sums, output.data, rows: vectors, count: units)
-        } else if sums != output.data {
-            output.data.copy(from: sums, count: vectors &* units)
-        }
-    }
+    override func forward(_ pass: Pass) { parameters.team.run(self, 0) }
 
     override func backward() {
-        guard let dy = output.gradient else { return }
-        let units = layer.units, vectors = vectors
-        layer.activation.backpropagate(parameters, x: sums, y: output.data, dy: dy, dx: dSums, rows: vectors, count: units)
-        if let head, head.isUsed { add(head.gradient, to: dSums, vectors &* units) }
-        if let dx = input.gradient {
-            matrix.multiplyTransposed(dSums, units, rows: vectors, start: dx, dx, width)
+        guard output.gradient != nil else { return }
+        parameters.team.run(self, 1)
+        parameters.product.add(dSums, layer.units, columns: layer.units, rows: vectors, matrix.factor(input.data, width), bias: biasGradient)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        let own = share(vectors, worker, of: workers), units = layer.units, place = own.first &* units, count = own.count &* units
+        let sums = sums + place, y = output.data + place
+        if phase == 0 {
+            matrix.multiply(input.data + own.first &* width, width, rows: own.count, start: bias?.values, 0, sums, units)
+            if !layer.activation.isLinear {
+                layer.activation.apply(parameters.kernels, sums, y, rows: own.count, count: units)
+            } else if sums != y {
+                y.copy(from: sums, count: count)
+            }
+        } else if let dy = output.gradient {
+            let d = dSums + place
+            // A loss that is computed from the sums leaves nothing here.
+            if isZero(dy + place, count) {
+                clear(d, count)
+            } else {
+                layer.activation.backpropagate(parameters, x: sums, y: y, dy: dy + place, dx: d, rows: own.count, count: units)
+            }
+            if let head, head.isUsed { add(head.gradient + place, to: d, count) }
+            if let dx = input.gradient.map({ $0 + own.first &* width }) {
+                matrix.multiplyTransposed(d, units, rows: own.count, start: dx, dx, width)
+            }
         }
-        matrix.addGradient(input.data, width, dSums, units, rows: vectors)
-        if let biasGradient { addColumns(dSums, units, rows: vectors, count: units, to: biasGradient) }
     }
 }
 

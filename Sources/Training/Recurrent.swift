@@ -1,8 +1,10 @@
 import Engine
 
-/// An RNN layer over a whole sequence.
+/// An RNN layer over a whole sequence: in one piece, or where memory is short in segments, of which only the states between
+/// them are kept; what is within a segment is computed again when it runs backward.
 final class RecurrentTape: TapeOperation {
     private let layer: RNN
+    private let parameters: Parameters
     private let cells: [CellTape]
     private let input: TapeValue
     private let initialStates: [TapeValue]
@@ -11,36 +13,49 @@ final class RecurrentTape: TapeOperation {
     private let rows: Int
     private let time: Int
     private let features: Int
-    /// The input, its gradient and its mask in the order of the steps: [time][rows][features].
+    /// Steps of a segment, how many there are, and which the cells hold.
+    private let length: Int
+    private let segments: Int
+    private var held = -1
+    /// The states before each segment and after the last, those of one after another: [segments + 1][rows][all units].
+    private let states: Floats
+    private let stateUnits: Int
+    /// A segment's input, and the whole mask, in the order of the steps: [length][rows][features].
     private let x: Floats
-    private let dx: Floats
     private let mask: UnsafeMutablePointer<UInt8>?
+
+    private enum Phase: Int { case forward, backward }
 
     static func make(_ layer: RNN, _ binding: TapeBinding) throws(Failure) -> RecurrentTape {
         var input = binding.inputs[0]
         if layer.options.forgetsMaskWithInitialState && !binding.initialStates.isEmpty { input.mask = nil }
         let time = input.shape[0], features = input.shape[1], memory = binding.memory
-        let x = try memory.floats(binding.rows, input.count)
+        let length = min(time, binding.segment), segments = length == 0 ? 0 : (time + length - 1) / length
+        let x = try memory.floats(binding.rows, length, features)
         let mask = input.mask == nil ? nil : try memory.bytes(multiplied(binding.rows, time))
         var cells: [CellTape] = []
-        var source = x, width = features
+        var source = x
         for cell in layer.cells {
-            let tape = try CellTape.make(cell, binding, steps: time, x: source, features: width, mask: mask)
+            let tape = try CellTape.make(cell, binding, steps: length, x: source, mask: mask)
             cells.append(tape)
             source = tape.h + tape.size
-            width = cell.units
         }
-        return RecurrentTape(layer, cells, input, binding, x, try memory.floats(binding.rows, input.count), mask)
+        let units = layer.stateShapes.reduce(0) { $0 + $1[0] }
+        return RecurrentTape(layer, cells, input, binding, x, mask, length, segments, try memory.floats(segments + 1, binding.rows, units), units)
     }
 
-    private init(_ layer: RNN, _ cells: [CellTape], _ input: TapeValue, _ binding: TapeBinding, _ x: Floats, _ dx: Floats,
-                 _ mask: UnsafeMutablePointer<UInt8>?) {
+    private init(_ layer: RNN, _ cells: [CellTape], _ input: TapeValue, _ binding: TapeBinding, _ x: Floats,
+                 _ mask: UnsafeMutablePointer<UInt8>?, _ length: Int, _ segments: Int, _ states: Floats, _ stateUnits: Int) {
         self.layer = layer
         self.cells = cells
         self.input = input
         self.x = x
-        self.dx = dx
         self.mask = mask
+        self.length = length
+        self.segments = segments
+        self.states = states
+        self.stateUnits = stateUnits
+        parameters = binding.parameters
         initialStates = binding.initialStates
         outputs = binding.outputs
         links = binding.links
@@ -51,17 +66,23 @@ final class RecurrentTape: TapeOperation {
 
     private func moment(_ step: Int) -> Int { layer.options.goBackwards ? time &- 1 &- step : step }
 
-    /// Calls `body` with each state's place in the order of the layer's states.
+    /// Calls `body` with each state in the order of the layer's, and its place among `states` of a segment.
     @inline(__always)
-    private func eachState(_ body: (_ state: Int, _ cell: CellTape, _ index: Int) -> Void) {
-        var state = 0
+    private func eachState(_ body: (_ state: Int, _ cell: CellTape, _ index: Int, _ place: Int) -> Void) {
+        var state = 0, place = 0
         for (number, cell) in cells.enumerated() {
             for index in 0..<layer.cells[number].stateNames.count {
-                body(state, cell, index)
+                body(state, cell, index, place)
                 state = state &+ 1
+                place = place &+ cell.size
             }
         }
     }
+
+    /// The states before a segment.
+    private func states(_ segment: Int) -> Floats { states + segment &* rows &* stateUnits }
+
+    private func steps(_ segment: Int) -> Int { min(length, time &- segment &* length) }
 
     /// Whether the output of a step is zero, whatever the state: a masked step's, before the first that counts or with
     /// zero_output_for_mask.
@@ -75,86 +96,135 @@ final class RecurrentTape: TapeOperation {
     }
 
     override func forward(_ pass: Pass) {
-        for step in 0..<time {
-            for row in 0..<rows {
-                let from = row &* time &+ moment(step), to = step &* rows &+ row
-                (x + to &* features).copy(from: input.data + from &* features, count: features)
-                if let mask, let given = input.mask { mask[to] = given[from] }
+        if let mask, let given = input.mask {
+            for step in 0..<time {
+                for row in 0..<rows { mask[step &* rows &+ row] = given[row &* time &+ moment(step)] }
             }
         }
-        eachState { state, cell, index in
-            let place = cell.initial(index)
+        eachState { state, cell, _, place in
+            let first = states + place
             if state < links.count, let given = links[state].initial {
-                place.copy(from: given, count: cell.size)
+                first.copy(from: given, count: cell.size)
             } else if state < initialStates.count {
-                place.copy(from: initialStates[state].data, count: cell.size)
+                first.copy(from: initialStates[state].data, count: cell.size)
             } else {
-                clear(place, cell.size)
+                clear(first, cell.size)
             }
         }
-        for cell in cells { cell.forward(pass) }
-        let last = cells[cells.count - 1], units = last.units
-        eachOutput { step, row, place in
-            let source = last.h + ((step &+ 1) &* rows &+ row) &* units
-            if isBlank(step, row) {
-                clear(outputs[0].data + place, units)
-            } else {
-                (outputs[0].data + place).copy(from: source, count: units)
-            }
-        }
-        eachState { state, cell, index in
-            if state < links.count { links[state].final.copy(from: cell.final(index), count: cell.size) }
-            if state &+ 1 < outputs.count { outputs[state &+ 1].data.copy(from: cell.final(index), count: cell.size) }
+        for cell in cells { cell.begin(pass) }
+        parameters.team.run(self, Phase.forward.rawValue)
+        held = segments &- 1
+        eachState { state, cell, _, place in
+            let last = states(segments) + place
+            if state < links.count { links[state].final.copy(from: last, count: cell.size) }
+            if state &+ 1 < outputs.count { outputs[state &+ 1].data.copy(from: last, count: cell.size) }
         }
     }
 
-    /// The steps and rows that the first output has, and where there.
-    @inline(__always)
-    private func eachOutput(_ body: (_ step: Int, _ row: Int, _ place: Int) -> Void) {
-        let units = cells[cells.count - 1].units
-        for row in 0..<rows {
-            if layer.options.returnSequences {
-                for step in 0..<time { body(step, row, (row &* time &+ step) &* units) }
-            } else {
-                body(time &- 1, row, row &* units)
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        let own = share(rows, worker, of: workers)
+        if phase == Phase.backward.rawValue { return runBackward(Span(start: segment &* length, steps: steps(segment), first: own.first, count: own.count)) }
+        for segment in 0..<segments {
+            let span = Span(start: segment &* length, steps: steps(segment), first: own.first, count: own.count)
+            run(segment, span)
+            let last = cells[cells.count - 1], units = last.units
+            eachOutput(span) { step, row, place in
+                if isBlank(span.start &+ step, row) {
+                    clear(outputs[0].data + place, units)
+                } else {
+                    (outputs[0].data + place).copy(from: last.h + ((step &+ 1) &* rows &+ row) &* units, count: units)
+                }
             }
         }
     }
+
+    /// The cells over a span of a segment, from the states before it.
+    private func run(_ segment: Int, _ span: Span) {
+        for step in 0..<span.steps {
+            for row in span.first..<(span.first &+ span.count) {
+                let from = row &* time &+ moment(span.start &+ step), to = step &* rows &+ row
+                (x + to &* features).copy(from: input.data + from &* features, count: features)
+            }
+        }
+        let before = states(segment), after = states(segment &+ 1)
+        eachState { _, cell, index, place in
+            let own = span.first &* cell.units
+            (cell.state(index, 0) + own).copy(from: before + (place &+ own), count: span.count &* cell.units)
+        }
+        for cell in cells { cell.forward(span) }
+        eachState { _, cell, index, place in
+            let own = span.first &* cell.units
+            (after + (place &+ own)).copy(from: cell.state(index, span.steps) + own, count: span.count &* cell.units)
+        }
+    }
+
+    /// The steps and rows of a span that the first output has, and where there.
+    @inline(__always)
+    private func eachOutput(_ span: Span, _ body: (_ step: Int, _ row: Int, _ place: Int) -> Void) {
+        let units = cells[cells.count - 1].units
+        for row in span.first..<(span.first &+ span.count) {
+            if layer.options.returnSequences {
+                for step in 0..<span.steps { body(step, row, (row &* time &+ span.start &+ step) &* units) }
+            } else if span.start &+ span.steps == time {
+                body(span.steps &- 1, row, row &* units)
+            }
+        }
+    }
+
+    /// The steps first ..< end of a segment, which run backward.
+    private var segment = 0
+    private var first = 0
+    private var end = 0
 
     override func backward() {
-        guard let dy = outputs[0].gradient else { return }
-        let last = cells[cells.count - 1], units = last.units
-        for cell in cells { clear(cell.dh, (time &+ 1) &* cell.size) }
-        eachOutput { step, row, place in
-            if !isBlank(step, row) { add(dy + place, to: last.dh + ((step &+ 1) &* rows &+ row) &* units, units) }
-        }
-        eachState { state, cell, index in
-            let place = cell.finalGradient(index)
-            if index > 0 { clear(place, cell.size) }
+        guard outputs[0].gradient != nil else { return }
+        eachState { state, cell, index, _ in
+            let place = cell.stateGradient(index)
+            clear(place, cell.size)
             if state < links.count, let given = links[state].finalGradient { add(given, to: place, cell.size) }
             if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given, to: place, cell.size) }
         }
-        for number in (0..<cells.count).reversed() {
-            if number > 0 {
-                cells[number].backward(dx: cells[number - 1].dh + cells[number - 1].size)
-            } else if let gradient = input.gradient {
-                clear(dx, rows &* input.count)
-                cells[0].backward(dx: dx)
-                for step in 0..<time {
-                    for row in 0..<rows {
-                        add(dx + (step &* rows &+ row) &* features, to: gradient + (row &* time &+ moment(step)) &* features, features)
-                    }
-                }
-            } else {
-                cells[0].backward(dx: nil)
+        for index in (0..<segments).reversed() {
+            segment = index
+            end = steps(segment)
+            while end > 0 {
+                // As many steps as fill the product's chunk: what they left is still near.
+                first = max(0, end &- max(1, GradientProduct.chunk / rows))
+                parameters.team.run(self, Phase.backward.rawValue)
+                for cell in cells { cell.addGradients(first, end) }
+                end = first
             }
+            held = cells.contains { $0.losesGates } ? -1 : segment
         }
-        eachState { state, cell, index in
-            let place = cell.initialGradient(index)
+        eachState { state, cell, index, _ in
+            let place = cell.stateGradient(index)
             if state < links.count, links[state].initial != nil || state >= initialStates.count {
                 links[state].gradient.copy(from: place, count: cell.size)
             } else if state < initialStates.count, let gradient = initialStates[state].gradient {
                 add(place, to: gradient, cell.size)
+            }
+        }
+    }
+
+    private func runBackward(_ span: Span) {
+        guard let dy = outputs[0].gradient else { return }
+        let last = cells[cells.count - 1], units = last.units
+        if end == span.steps {
+            if held != segment { run(segment, span) }
+            for cell in cells {
+                for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ span.first &* cell.units), span.count &* cell.units) }
+            }
+            eachOutput(span) { step, row, place in
+                if !isBlank(span.start &+ step, row) { (last.dh + (step &* rows &+ row) &* units).copy(from: dy + place, count: units) }
+            }
+        }
+        for number in (0..<cells.count).reversed() {
+            if number > 0 {
+                let below = cells[number - 1]
+                cells[number].backward(span, first, end, dx: below.dh + span.first &* below.units, below.units, below.size)
+            } else {
+                let dx = input.gradient.map { $0 + (span.first &* time &+ moment(span.start)) &* features }
+                cells[0].backward(span, first, end, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
             }
         }
     }
@@ -187,7 +257,7 @@ final class BidirectionalTape: TapeOperation {
         let half = binding.initialStates.count / 2
         func within(_ outputs: [TapeValue], _ states: ArraySlice<TapeValue>) -> TapeBinding {
             TapeBinding(parameters: binding.parameters, memory: binding.memory, rows: binding.rows, inputs: binding.inputs,
-                        initialStates: Array(states), outputs: outputs, links: [], series: binding.series)
+                        initialStates: Array(states), outputs: outputs, links: [], series: binding.series, segment: binding.segment)
         }
         return BidirectionalTape(layer, try RecurrentTape.make(layer.forward, within(ahead, binding.initialStates[..<half])),
                                  try RecurrentTape.make(layer.backward, within(back, binding.initialStates[half...])),

@@ -25,7 +25,7 @@ struct TapeValue {
 }
 
 /// A layer on the tape.
-class TapeOperation {
+class TapeOperation: SharedWork {
     func forward(_ pass: Pass) {}
     /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
     func backward() {}
@@ -64,6 +64,8 @@ struct TapeBinding {
     /// Its states, in the order of the model's; empty where it has none that are carried.
     let links: [StateLink]
     let series: SeriesCounter
+    /// Steps that an RNN keeps at once.
+    let segment: Int
 
     var kernels: UnsafePointer<cz_kernels> { parameters.kernels }
 
@@ -119,9 +121,20 @@ public final class Tape {
     /// - Parameter inputGradients: whether gradients with respect to inputs and initial states are wanted.
     public static func make(_ parameters: Parameters, batch: Int, times given: UnsafePointer<Int>?,
                             inputGradients: Bool) throws(Failure) -> Tape {
+        let times = try parameters.model.lengths(given)
+        guard parameters.memoryLimit < .max else { return try make(parameters, batch, times, inputGradients, segment: .max) }
+        // Half the steps at a time until it fits.
+        var segment = max(1, times.max() ?? 1)
+        while segment > 1 {
+            if let tape = try? make(parameters, batch, times, inputGradients, segment: segment) { return tape }
+            segment = (segment + 1) / 2
+        }
+        return try make(parameters, batch, times, inputGradients, segment: 1)
+    }
+
+    private static func make(_ parameters: Parameters, _ batch: Int, _ times: [Int], _ inputGradients: Bool, segment: Int) throws(Failure) -> Tape {
         let model = parameters.model
-        let times = try model.lengths(given)
-        let memory = Memory()
+        let memory = Memory(limit: parameters.memoryLimit / 4)
         let series = SeriesCounter()
         var values: [TapeValue?] = Array(repeating: nil, count: model.values.count)
         for (index, port) in model.inputs.enumerated() {
@@ -152,7 +165,7 @@ public final class Tape {
                                          gradient: isNeeded ? inputs[0].data : nil))
             }
             var binding = TapeBinding(parameters: parameters, memory: memory, rows: batch, inputs: inputs, initialStates: states,
-                                      outputs: outputs, links: own, series: series)
+                                      outputs: outputs, links: own, series: series, segment: segment)
             let operation = try record(node.layer, &binding)
             if let operation { operations.append(operation) }
             for (i, output) in node.outputs.enumerated() {
@@ -322,7 +335,7 @@ public final class Tape {
         }
         var within = TapeBinding(parameters: binding.parameters, memory: binding.memory, rows: try multiplied(binding.rows, time),
                                  inputs: binding.inputs.map(step), initialStates: [], outputs: [step(binding.outputs[0])],
-                                 links: [], series: binding.series)
+                                 links: [], series: binding.series, segment: binding.segment)
         let operation = try record(layer.inner, &within)
         binding.outputs[0].data = within.outputs[0].data
         binding.outputs[0].gradient = within.outputs[0].gradient

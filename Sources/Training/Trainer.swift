@@ -35,14 +35,15 @@ public final class Trainer {
     private var carriedBatch = 0
     private var scratch: AlignedBuffer
 
-    public static func make(_ model: Model, losses: [Loss?], options: OptimizerOptions, frozen: [Int], seed: UInt64) throws(Failure) -> Trainer {
+    public static func make(_ model: Model, losses: [Loss?], options: OptimizerOptions, frozen: [Int], seed: UInt64, threads: Int,
+                            memoryLimit: Int) throws(Failure) -> Trainer {
         for case let loss? in losses {
             for number in [loss.delta, loss.labelSmoothing, loss.sigma, loss.weight] where !number.isFinite {
                 throw Failure(.invalidArgument, "an option of a loss is NaN or infinite")
             }
             guard loss.kind != .gaussian || loss.sigma != 0 else { throw Failure(.invalidArgument, "the Gaussian loss has sigma 0") }
         }
-        let parameters = try Parameters.make(model, frozen: frozen)
+        let parameters = try Parameters.make(model, frozen: frozen, threads: threads, memoryLimit: memoryLimit)
         let optimizer = try Optimizer.make(options, parameters)
         var penalties: [(weight: TrainedWeight, l1: Float, l2: Float)] = []
         for entry in model.entries { addPenalties(entry.layer, optimizer, &penalties) }

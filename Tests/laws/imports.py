@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parents[2] / "Sources"
-KERNELS = {"Kernels", "KernelsV2", "KernelsV3", "KernelsV4"}
+KERNELS = {"Kernels", "KernelsNEON", "KernelsV2", "KernelsV3", "KernelsV4"}
 MAY_IMPORT = {
     **{kernels: {"CSystem"} for kernels in KERNELS},
     "Engine": {"CSystem"} | KERNELS,

@@ -77,9 +77,9 @@ def main():
     for name, train in ("Cadenza", by_cadenza), ("Keras", by_keras):
         results = []
         for seed in seeds:
-            begin = time.perf_counter()
+            begin = time.process_time()
             found = train(seed, *sets)
-            results.append([float(found[metric]) for metric in NAMES] + [time.perf_counter() - begin])
+            results.append([float(found[metric]) for metric in NAMES] + [time.process_time() - begin])
         means, spreads = np.mean(results, axis=0), np.std(results, axis=0, ddof=1)
         numbers = [f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(means[:-1], spreads)]
         print(f"| {name} | {' | '.join(numbers)} | {means[-1]:.1f} |", flush=True)

@@ -81,7 +81,7 @@ def main():
         rows[f"… then {name}"] = errors, time.process_time() - begin
     for name, (errors, seconds) in rows.items():
         numbers = " | ".join(f"{one:.3f}" for one in errors)
-        print(f"| {name} | {numbers} | {np.mean(errors):.3f} | {seconds / len(seeds):.1f} |")
+        print(f"| {name} | {numbers} | {np.mean(errors):.3f} | {seconds / len(seeds):.2f} |")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,24 @@ typedef struct cz_simple_rnn {
     cz_activation activation;
 } cz_simple_rnn;
 
+/* How an optimizer changes weights; numbers as in Sources/Training/Optimizer.swift. */
+typedef enum cz_update_kind {
+    CZ_SGD = 0, CZ_RMSPROP, CZ_ADAM, CZ_ADAMW, CZ_NADAM, CZ_ADAGRAD, CZ_ADAMAX, CZ_LION
+} cz_update_kind;
+
+/* `count` weights w by their gradients g. m, v, third: what the optimizer keeps, as far as it does; else the one before again.
+ * All are whole blocks of 16. */
+typedef struct cz_update {
+    int32_t kind;                               /* cz_update_kind */
+    int32_t nesterov, centered;
+    long count;
+    float *w, *m, *v, *third;
+    const float *g;
+    float rate, epsilon, momentum;
+    float keep1, rest1, keep2, rest2;           /* of m and v: how much stays and how much comes; rest: 1 - keep */
+    float correction1, correction2;             /* for the first updates, by optimizer */
+} cz_update;
+
 typedef struct cz_kernels {
     const char *name;                           /* "x86-64-v2", "x86-64-v3", "x86-64-v4", "neon" */
 
@@ -120,6 +138,16 @@ typedef struct cz_kernels {
     /* Softmax, log-softmax over each row of `count` values; out may be x. */
     void (*softmax)(const float *x, long x_stride, float *out, long out_stride, long rows, long count);
     void (*log_softmax)(const float *x, long x_stride, float *out, long out_stride, long rows, long count);
+
+    /* An LSTM's gates with tanh and sigmoid in training. z [rows][4·units]: sums of i f c o, then the gates; the others
+     * [rows][units]: c before, c after, tanh of that, h after. */
+    void (*lstm_gates)(long rows, long units, float *z, const float *c, float *c_out, float *active, float *h);
+    /* Backward: dz, the sums' gradients, from dh and dc, which becomes the gradient of c before. */
+    void (*lstm_gates_back)(long rows, long units, const float *z, const float *c, const float *active, const float *dh,
+                            float *dc, float *dz);
+    /* dx = dy · the derivative at x, which gave y; for CZ_SIGMOID, CZ_TANH and CZ_RELU. dx may be dy. */
+    void (*activate_back)(const cz_activation *, const float *x, const float *y, const float *dy, float *dx, long count);
+    void (*update)(const cz_update *);
 } cz_kernels;
 
 /* Each level's table, filled by its Kernels… target. The engine calls these C functions and imports none of those
@@ -128,6 +156,8 @@ typedef struct cz_kernels {
 cz_kernels cz_kernels_v2(void);
 cz_kernels cz_kernels_v3(void);
 cz_kernels cz_kernels_v4(void);
+#elif defined(__aarch64__)
+cz_kernels cz_kernels_neon(void);
 #endif
 
 #endif

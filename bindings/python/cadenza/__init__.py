@@ -28,7 +28,17 @@ from .ragged import Ragged
 from .stream import State, Stream
 from .trainer import History, Trainer
 from .training import Gradients, Tape, check_gradients
-from .unrolled import Influence, NestedRun, Unrolled, Value, influence, nested, self_feeding
+from .unrolled import (
+    Influence,
+    NestedRun,
+    SelfFedInfluence,
+    SelfFedRun,
+    Unrolled,
+    Value,
+    influence,
+    nested,
+    self_feeding,
+)
 
 __all__ = [
     "CadenzaError",
@@ -55,6 +65,8 @@ __all__ = [
     "Pool",
     "Ragged",
     "Run",
+    "SelfFedInfluence",
+    "SelfFedRun",
     "SelfFeeding",
     "State",
     "StateArray",

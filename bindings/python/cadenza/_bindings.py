@@ -306,6 +306,8 @@ class TapeOptions(SizedStructure):
         ("reserved", c_int32),
         ("frozen", SIZES),
         ("frozen_count", c_size_t),
+        ("threads", c_size_t),
+        ("memory_limit", c_size_t),
     ]
 
 
@@ -361,6 +363,8 @@ class TrainerOptions(SizedStructure):
         ("frozen", SIZES),
         ("frozen_count", c_size_t),
         ("seed", c_uint64),
+        ("threads", c_size_t),
+        ("memory_limit", c_size_t),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +14,21 @@ from numpy.typing import NDArray
 from . import _bindings as c
 from . import callbacks as calls
 from . import losses, metrics, optimizers
-from ._arguments import Answer, Array, PathLike, address, as_bytes, c_text, count, existing_path, filled, floats, in_order, require_shape
+from ._arguments import (
+    Answer,
+    Array,
+    PathLike,
+    address,
+    as_bytes,
+    c_text,
+    count,
+    existing_path,
+    filled,
+    floats,
+    in_order,
+    require_shape,
+)
+from ._data import Batch, Data, Padding, Rows, Series, numbers_of, one_or_all, rows_of, same_lengths
 from .errors import InvalidArgumentError, NotFoundError
 from .model import Model
 from .training import layer_indices
@@ -61,9 +75,20 @@ class Trainer:
     loss: a Keras name or a `cadenza.losses` object; for several outputs a list or a dict by output name, None where one is
     not trained on, or where `apply_gradients` alone is used. optimizer: a Keras name or a `cadenza.optimizers` object. metrics: names or `cadenza.metrics` objects;
     for several outputs a dict by output name or a list of lists. frozen: names of layers that are not trained. seed: of
-    dropout. Same weights, data, order and seed: same bits.
+    dropout. Same weights, data, order and seed: same bits, whatever the threads and the memory limit; see `Tape`.
 
-    The model's weights change; its streams compute with them from their next step on. One thread at a time.
+    The model's weights change; its streams compute with them from their next step on. One thread at a time. A model learns
+    while it streams by steps from the stream's own states:
+
+        before = stream.get_state()
+        error = abs(stream.step(sample) - y)            # y: what was to be foretold, known a little later
+        trainer.update([[sample]], [y], states=before)
+
+    Rows may differ in length: x and y then are `cadenza.Ragged` or lists of arrays (steps, …), and so are sample weights by
+    step. They are padded; what is padded has no weight, and a mean is that over the real steps, as Keras's under a mask. The
+    loss of an epoch is the mean over its batches, weighted by their rows. A model that looks ahead or gives only its last
+    answer must mask padding, by Masking or mask_zero, or is refused. As in Keras, a BatchNormalization that is not masked
+    takes padding into its statistics.
     """
 
     def __init__(
@@ -74,6 +99,8 @@ class Trainer:
         metrics: Any = (),
         frozen: Iterable[str] = (),
         seed: int = 0,
+        threads: int = 1,
+        memory_limit: int = 0,
     ) -> None:
         self._model = model
         names = [tensor.name for tensor in model.outputs]
@@ -93,9 +120,12 @@ class Trainer:
         options.frozen = (ctypes.c_size_t * len(indices))(*indices)
         options.frozen_count = len(indices)
         options.seed = count(seed, "a seed")
+        options.threads = count(threads, "threads")
+        options.memory_limit = count(memory_limit, "a memory limit")
         self._handle = c.TrainerHandle()
         c.trainer_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
         self._metrics = self._named_metrics(metrics, names)
+        self._padding = Padding(model)
         self.stop_training = False
         """Set by callbacks: `fit` ends after this epoch."""
 
@@ -174,7 +204,7 @@ class Trainer:
         window: int | None = None,
         verbose: bool = True,
     ) -> History:
-        """Trains for some epochs, as Keras's `fit`.
+        """Trains for some epochs, as Keras's `fit`. Raises as `update` does, naming the epoch and the batch, from 1.
 
         seed: of the order of rows. validation_split: the share of rows, the last ones, that only evaluate; or
         validation_data: (x, y) or (x, y, sample_weight). class_weight: weights by class. stateful: batch after batch goes
@@ -207,9 +237,11 @@ class Trainer:
             if stateful or not shuffle:
                 rows = np.arange(data.rows)
             progress = Progress(f"epoch {epoch + 1}/{epochs}", verbose)
-            logs = self._pass(data, rows, batch_size, True, stateful, window, listeners, progress)
+            where = f"epoch {epoch + 1}, "
+            logs = self._pass(data, rows, batch_size, True, stateful, window, listeners, progress, where)
             if validation is not None:
-                tested = self._pass(validation, np.arange(validation.rows), batch_size, False, stateful, None, [], None)
+                where += "validation "
+                tested = self._pass(validation, np.arange(validation.rows), batch_size, False, stateful, where=where)
                 logs.update({f"val_{name}": value for name, value in tested.items()})
             progress.end(logs)
             for listener in listeners:
@@ -228,7 +260,7 @@ class Trainer:
     ) -> calls.Logs:
         """The loss and the metrics over all rows, by name."""
         data = self._data(x, y, sample_weight, None)
-        return self._pass(data, np.arange(data.rows), batch_size, False, stateful, None, [], None)
+        return self._pass(data, np.arange(data.rows), batch_size, False, stateful)
 
     def predict(self, x: Values, batch_size: int = 32) -> Answer:
         """What the model answers: `Model.predict` in batches."""
@@ -236,7 +268,7 @@ class Trainer:
         parts = []
         for start in range(0, rows, batch_size):
             batch = [value[start : start + batch_size] for value in inputs]
-            answer = self._model.predict(batch if len(batch) > 1 else batch[0])
+            answer = self._model.predict(one_or_all(batch))
             parts.append(answer if isinstance(answer, list) else [answer])
         joined = [np.concatenate(part) for part in zip(*parts)]
         return joined if len(joined) > 1 else joined[0]
@@ -314,7 +346,11 @@ class Trainer:
             self.learning_rate = self._optimizer.schedule(self.updates)
 
     def _named_metrics(self, given: Any, names: list[str]) -> list[list[tuple[str, metrics.Metric]]]:
-        lists = [given] if len(names) == 1 and not isinstance(given, Mapping) else _per_output(given or {}, names, "metrics")
+        lists = (
+            [given]
+            if len(names) == 1 and not isinstance(given, Mapping)
+            else _per_output(given or {}, names, "metrics")
+        )
         result: list[list[tuple[str, metrics.Metric]]] = []
         for name, tensor, loss, items in zip(names, self._model.outputs, self._losses, lists):
             listed = [items] if isinstance(items, (str, metrics.Metric)) else list(items or ())
@@ -326,38 +362,72 @@ class Trainer:
         return result
 
     def _data(self, x: Values, y: Values, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Data:
-        inputs, rows, _ = self._model._batch_of_inputs(x)
+        inputs = [
+            numbers_of(value) if len(tensor.shape) == 1 else rows_of(value)
+            for tensor, value in zip(self._model.inputs, self._model._input_values(x))
+        ]
+        series = [value for value in inputs if isinstance(value, Series)]
+        if not series:
+            inputs = list(self._model._batch_of_inputs(one_or_all(inputs))[0])
+        rows = len(inputs[0])
+        if any(len(value) != rows for value in inputs):
+            raise InvalidArgumentError(f"expected one batch size, received {[len(value) for value in inputs]}")
         names = [tensor.name for tensor in self._model.outputs]
         targets = [
-            None if loss is None else floats(value)
+            None if loss is None else rows_of(value)
             for loss, value in zip(self._losses, _per_output(y, names, "target"))
         ]
-        for name, target in zip(names, targets):
-            if target is not None and (target.ndim == 0 or len(target) != rows):
+        for tensor, target in zip(self._model.outputs, targets):
+            if target is None:
+                continue
+            if len(target) != rows:
                 raise InvalidArgumentError(
-                    f"expected {rows} rows of targets of '{name}', received shape {target.shape}"
+                    f"expected {rows} rows of targets of '{tensor.name}', received {len(target)}"
                 )
-        weights: list[Array | None] = [None] * len(names)
+            if len(tensor.shape) > 1 and series and not any(same_lengths(target, value) for value in series):
+                raise InvalidArgumentError(f"expected targets of '{tensor.name}' as long as the input's series")
+        weights: list[Rows | None] = [None] * len(names)
         if sample_weight is not None:
-            array = not isinstance(sample_weight, (Mapping, tuple)) and np.ndim(sample_weight) > 0
-            listed = [sample_weight] * len(names) if array else _per_output(sample_weight, names, "weight")
-            weights = [None if value is None else floats(value) for value in listed]
+            by_output = isinstance(sample_weight, (Mapping, tuple))
+            listed = _per_output(sample_weight, names, "weight") if by_output else [sample_weight] * len(names)
+            weights = [None if value is None else numbers_of(value) for value in listed]
         if class_weight is not None:
             if len(names) > 1:
                 raise InvalidArgumentError("expected class_weight for a model with one output")
             weights[0] = _by_class(class_weight, self._losses[0], targets[0], weights[0])
         for weight in weights:
             if weight is not None and len(weight) != rows:
-                raise InvalidArgumentError(f"expected {rows} rows of sample weights, received shape {weight.shape}")
+                raise InvalidArgumentError(f"expected {rows} rows of sample weights, received {len(weight)}")
         return Data(inputs, targets, weights)
+
+    def _padded(self, data: Data) -> Batch:
+        """Series as arrays: padded, and behind their ends without weight."""
+        if not data.has_series:
+            return Batch(data.inputs, list(data.targets), list(data.weights), [1.0] * len(data.targets))
+        is_masked = self._padding.try_on(data.inputs)
+        inputs = self._padding.arrays(data.inputs)
+        _, rows, times = self._model._batch_of_inputs(one_or_all(inputs))
+        batch = Batch(inputs, [], [], [])
+        for index, (loss, target, weight) in enumerate(zip(self._losses, data.targets, data.weights)):
+            shape = self._shape(index, rows, times)
+            steps = shape[1] if len(shape) > 2 else 1
+            there = target.there(steps) if isinstance(target, Series) else np.ones((rows, steps), bool)
+            batch.targets.append(target.padded(steps) if isinstance(target, Series) else target)
+            if isinstance(weight, Series):
+                weight = weight.padded(steps)
+            batch.weights.append(there * (np.float32(1) if weight is None else weight.reshape(rows, -1)[:, :steps]))
+            counts_all = loss is not None and loss.reduction in ("sum_over_batch_size", "mean") and not is_masked[index]
+            batch.scales.append(there.size / max(1, int(there.sum())) if counts_all else 1.0)
+        return batch
 
     def _run(
         self, call: Any, x: Values, y: Values, sample_weight: Any, carry_state: bool, states: Any
     ) -> tuple[float, list[float]]:
-        return self._call(call, self._data(x, y, sample_weight, None), carry_state, states)
+        return self._call(call, self._padded(self._data(x, y, sample_weight, None)), carry_state, states)
 
-    def _call(self, call: Any, data: Data, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
-        inputs, rows, times = self._model._batch_of_inputs(data.inputs if len(data.inputs) > 1 else data.inputs[0])
+    def _call(self, call: Any, data: Batch, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
+        inputs = [floats(value) for value in data.inputs]
+        rows, times = len(inputs[0]), self._model._times(inputs)
         targets = [
             None if loss is None or target is None else self._target(index, loss, target, rows, times)
             for index, (loss, target) in enumerate(zip(self._losses, data.targets))
@@ -371,7 +441,10 @@ class Trainer:
                 expected = shape[:2] if len(shape) > 2 else (rows, 1)
                 if weight.shape != expected:
                     raise InvalidArgumentError(f"expected sample weights {expected}, received {weight.shape}")
-        weights = [None if weight is None else np.ascontiguousarray(weight) for weight in data.weights]
+        # Padding has no weight; where the loss is a mean over all steps, the real ones make up for it.
+        weights = [
+            None if weight is None else floats(weight * scale) for weight, scale in zip(data.weights, data.scales)
+        ]
         given = self._states(states, rows)
         batch = c.Batch()
         batch.batch = rows
@@ -419,11 +492,12 @@ class Trainer:
         batch_size: int,
         training: bool,
         stateful: bool,
-        window: int | None,
-        listeners: list[calls.Callback],
-        progress: Progress | None,
+        window: int | None = None,
+        listeners: Sequence[calls.Callback] = (),
+        progress: Progress | None = None,
+        where: str = "",
     ) -> calls.Logs:
-        """All batches once: the loss and the metrics."""
+        """All batches once: the loss and the metrics. where: what stands before the batch's number in errors."""
         call = c.trainer_update if training else c.trainer_evaluate
         total = seen = 0.0
         parts = np.zeros(len(self._losses))
@@ -439,10 +513,13 @@ class Trainer:
                 self.reset_states()
             loss = 0.0
             pieces = list(batch.windows(window, self._model)) if window is not None else [batch]
-            for piece in pieces:
+            for piece in map(self._padded, pieces):
                 if training:
                     self._schedule()
-                value, each = self._call(call, piece, stateful or window is not None)
+                try:
+                    value, each = self._call(call, piece, stateful or window is not None)
+                except InvalidArgumentError as error:
+                    raise InvalidArgumentError(f"{where}batch {number + 1}: {error}") from error
                 loss += value / len(pieces)
                 total += value * batch.rows / len(pieces)
                 parts += np.asarray(each) * batch.rows / len(pieces)
@@ -460,11 +537,11 @@ class Trainer:
         logs.update({name: metric.result() for output in self._metrics for name, metric in output})
         return logs
 
-    def _measure(self, batch: Data) -> None:
+    def _measure(self, batch: Batch) -> None:
         """Gives the last call's outputs to the metrics."""
         if not any(self._metrics):
             return
-        _, rows, times = self._model._batch_of_inputs(batch.inputs if len(batch.inputs) > 1 else batch.inputs[0])
+        _, rows, times = self._model._batch_of_inputs(one_or_all(batch.inputs))
         for index, found in enumerate(self._metrics):
             target, loss = batch.targets[index], self._losses[index]
             if not found or target is None or loss is None:
@@ -484,33 +561,6 @@ class Trainer:
                 weights *= mask.reshape(mask.shape + (1,) * (weights.ndim - 2))
             for _, metric in found:
                 metric.update(y.astype(np.float64), output.astype(np.float64), weights)
-
-
-class Data:
-    """Inputs, targets and sample weights of the same rows."""
-
-    def __init__(self, inputs: list[Array], targets: list[Array | None], weights: list[Array | None]) -> None:
-        self.inputs, self.targets, self.weights = inputs, targets, weights
-        self.rows = len(inputs[0])
-
-    def take(self, rows: Any) -> Data:
-        def taken(arrays: Iterable[Array | None]) -> list[Any]:
-            return [None if array is None else array[rows] for array in arrays]
-
-        return Data(taken(self.inputs), taken(self.targets), taken(self.weights))
-
-    def windows(self, length: int, model: Model) -> Iterator[Data]:
-        """The same rows, `length` steps at a time."""
-        times = {value.shape[1] for tensor, value in zip(model.inputs, self.inputs) if tensor.has_time}
-        if length < 1 or len(times) != 1 or not all(tensor.has_time for tensor in model.outputs):
-            raise InvalidArgumentError("expected a window of 1 step or more, and inputs and outputs that share a time axis")
-        for start in range(0, times.pop(), length):
-            cut = slice(start, start + length)
-            yield Data(
-                [value[:, cut] if tensor.has_time else value for tensor, value in zip(model.inputs, self.inputs)],
-                [None if value is None else value[:, cut] for value in self.targets],
-                [value[:, cut] if value is not None and value.ndim == 2 else value for value in self.weights],
-            )
 
 
 class Progress:
@@ -533,7 +583,8 @@ class Progress:
     def end(self, logs: calls.Logs) -> None:
         if self.verbose:
             numbers = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            print(f"{chr(13) * self.live}{self.title}  {time.monotonic() - self.begin:.1f} s  {numbers}{chr(27) + '[K' if self.live else ''}")
+            line = f"{self.title}  {time.monotonic() - self.begin:.1f} s  {numbers}"
+            print(f"\r{line}\033[K" if self.live else line)
 
 
 def _per_output(values: Any, names: list[str], noun: str) -> list[Any]:
@@ -552,11 +603,18 @@ def _per_output(values: Any, names: list[str], noun: str) -> list[Any]:
 
 
 def _by_class(
-    class_weight: Mapping[int, float], loss: losses.Loss | None, target: Array | None, weight: Array | None
-) -> Array:
+    class_weight: Mapping[int, float], loss: losses.Loss | None, target: Rows | None, weight: Rows | None
+) -> Rows:
     """Sample weights by class, as Keras makes them: of class numbers, of one-hot rows, of 0 and 1."""
     if target is None or loss is None:
         raise InvalidArgumentError("expected a loss and targets beside class_weight")
+    if isinstance(target, Series) or isinstance(weight, Series):
+        weighted = [None] * len(target) if weight is None else weight
+        return Series([_of_class(class_weight, loss, row, own) for row, own in zip(target, weighted)])
+    return _of_class(class_weight, loss, target, weight)
+
+
+def _of_class(class_weight: Mapping[int, float], loss: losses.Loss, target: Array, weight: Array | None) -> Array:
     if loss.is_sparse or target.shape[-1] == 1 or target.ndim == 1:
         labels = target.reshape(target.shape[:-1]) if target.ndim > 1 and target.shape[-1] == 1 else target
         labels = np.round(labels).astype(int)

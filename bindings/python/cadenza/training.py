@@ -48,8 +48,18 @@ class Tape:
     A tape is used by one thread at a time. It takes the model's weights as they are at each forward run.
     """
 
-    def __init__(self, model: Model, frozen: Iterable[str] = (), input_gradients: bool = True) -> None:
-        """frozen: names of layers that are not trained, beside those that the model says.
+    def __init__(
+        self,
+        model: Model,
+        frozen: Iterable[str] = (),
+        input_gradients: bool = True,
+        threads: int = 1,
+        memory_limit: int = 0,
+    ) -> None:
+        """frozen: names of layers that are not trained, beside those that the model says. threads: how many compute; the
+        bits are the same with any number. memory_limit: bytes that a run may keep for the way back (0: no limit); where
+        recurrent layers would keep more, they compute it again on the way back. A run that cannot be held raises
+        OutOfMemoryError.
 
         Raises UnsupportedError, naming the layer, for constraints and activity regularizers.
         """
@@ -61,19 +71,17 @@ class Tape:
         options.input_gradients = int(input_gradients)
         options.frozen = ctypes.cast(places, c.SIZES)
         options.frozen_count = len(indices)
+        options.threads = count(threads, "threads")
+        options.memory_limit = count(memory_limit, "a memory limit")
         self._handle = c.TapeHandle()
         c.tape_create(model._handle, ctypes.byref(options), ctypes.byref(self._handle))
         self._inputs: list[tuple[int, ...]] = []
         self._trained = [
-            index
-            for index, info in enumerate(model._weight_infos)
-            if info.trainable and info.layer not in indices
+            index for index, info in enumerate(model._weight_infos) if info.trainable and info.layer not in indices
         ]
         self._input_gradients = input_gradients
 
-    def forward(
-        self, x: Any, states: Mapping[str, Any] | None = None, training: bool = True, seed: int = 0
-    ) -> Answer:
+    def forward(self, x: Any, states: Mapping[str, Any] | None = None, training: bool = True, seed: int = 0) -> Answer:
         """What the model answers: an array, or a list of them for several outputs.
 
         x: as for `Model.predict`. states: initial states by `layer/name`, (batch, units) each; those left out are zero,
@@ -96,9 +104,7 @@ class Tape:
         outputs = [self._output(index) for index in range(len(self._model.outputs))]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def backward(
-        self, gradients: Any, states: Mapping[str, Any] | None = None, accumulate: bool = False
-    ) -> Gradients:
+    def backward(self, gradients: Any, states: Mapping[str, Any] | None = None, accumulate: bool = False) -> Gradients:
         """The gradients of everything, from those of the outputs.
 
         gradients: of the output's shape; for several outputs a list or a dict, None where zero. states: gradients of

@@ -4,15 +4,18 @@
     output, states = run.step(model, x0)
     output, states = run.step(model, output, states)       # what it gave goes in again
     gradients = run.backward([(output, 2 * (output.array - y))])
+
+`self_feeding` and `nested` make whole runs, and `influence` tells what depends on what in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._arguments import Array, floats, require_shape
 from .errors import InvalidArgumentError
@@ -193,6 +196,32 @@ class Unrolled:
 # ── Self-feeding ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass
+class SelfFedRun(Sequence[Value]):
+    """What a self-fed run made: a sequence of its outputs, (batch, width) each, and what they came from."""
+
+    run: Unrolled
+    x: list[Value]
+    """x[k]: (batch, features), the primer."""
+    initial: dict[str, Value]
+    """The states before the first step, by `layer/name`."""
+    outputs: list[Value]
+    carried: list[dict[str, Value]]
+    """carried[t]: the states after the step that made output t."""
+
+    @overload
+    def __getitem__(self, index: int) -> Value: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Value]: ...
+
+    def __getitem__(self, index: int | slice) -> Value | list[Value]:
+        return self.outputs[index]
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
 def self_feeding(
     run: Unrolled,
     model: Model,
@@ -200,25 +229,33 @@ def self_feeding(
     steps: int,
     targets: Any = None,
     teacher_forcing: float | Callable[[int], float] = 0.0,
-    states: Mapping[str, Value] | None = None,
+    states: Mapping[str, Any] | None = None,
     first: int = 0,
     size: int | None = None,
     seed: int = 0,
     training: bool = False,
-) -> list[Value]:
+) -> SelfFedRun:
     """The outputs of a model that goes on from a primer with what it gave itself: a value (batch, width) each step.
 
     primer: (batch, primer steps, features). first, size: what of an output goes back in (all of it). targets: (batch,
     steps, size), fed in place of the own output with the probability teacher_forcing (a number, or a function of the
-    step): 1 is teacher forcing, 0 free-running, between them scheduled sampling, row by row.
+    step): 1 is teacher forcing, 0 free-running, between them scheduled sampling, row by row. states: those before the
+    primer, by `layer/name`; left out: zeros.
     """
     primer, random = floats(primer), np.random.default_rng(seed)
     if primer.ndim != 3 or primer.shape[1] < 1 or steps < 1:
-        raise InvalidArgumentError(f"expected a primer (batch, steps, features) and a step or more, received {primer.shape}")
+        raise InvalidArgumentError(
+            f"expected a primer (batch, steps, features) and a step or more, received {primer.shape}"
+        )
+    zeros = {state.key: np.zeros((len(primer), state.units)) for state in model.states}
+    given = {**zeros, **(states or {})}
+    begun = {key: item if isinstance(item, Value) else run.value(item) for key, item in given.items()}
+    x = [run.value(primer[:, t]) for t in range(primer.shape[1])]
     output: Any = None
-    for t in range(primer.shape[1]):
-        output, states = run.step(model, primer[:, t], states, training, seed + t)
-    outputs = [output]
+    after = begun
+    for t, sample in enumerate(x):
+        output, after = run.step(model, sample, after, training, seed + t)
+    result = SelfFedRun(run, x, begun, [output], [after])
     for t in range(1, steps):
         fed = output if size is None and first == 0 else run.part(output, first, size or output.array.shape[-1] - first)
         share = teacher_forcing(t) if callable(teacher_forcing) else teacher_forcing
@@ -227,9 +264,10 @@ def self_feeding(
                 raise InvalidArgumentError("expected targets for teacher forcing")
             rows = random.random(len(primer)) < share
             fed = run.where(rows, run.value(floats(targets)[:, t - 1]), fed)
-        output, states = run.step(model, fed, states, training, seed + primer.shape[1] + t)
-        outputs.append(output)
-    return outputs
+        output, after = run.step(model, fed, after, training, seed + primer.shape[1] + t)
+        result.outputs.append(output)
+        result.carried.append(after)
+    return result
 
 
 # ── Nested ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -334,9 +372,13 @@ def nested(
     return result
 
 
+# ── Who depends on whom ─────────────────────────────────────────────────────────────────────────────────
+
+
 @dataclass
 class Influence:
-    """Who depends on whom: Frobenius norms of derivatives over the whole batch, NaN where there is no such output."""
+    """Who depends on whom in a nested run: Frobenius norms of derivatives over the whole batch, NaN where there is no such
+    output."""
 
     by_output: Array
     """[i, j, k, l]: of Out[i][j] by what the step (k, l) left behind: its state, and its output where that is fed on."""
@@ -346,50 +388,109 @@ class Influence:
     """[i, j, k]: of Out[i][j] by x[k]"""
 
     def plot(self, axes: Any = None) -> Any:
-        """Draws which outputs depend on which, with matplotlib: rows depend on columns."""
-        if axes is None:
-            from matplotlib import pyplot
-
-            axes = pyplot.figure().add_subplot()
-        there = [(i, j) for i, j in np.ndindex(self.by_output.shape[:2]) if not np.isnan(self.by_ir[i, j]).all()]
-        table = np.array([[self.by_output[(*row, *column)] for column in there] for row in there])
-        axes.imshow(np.log10(np.maximum(table, 1e-8)))
-        names = [f"{i},{j}" for i, j in there]
-        axes.set_xticks(range(len(there)), names)
-        axes.set_yticks(range(len(there)), names)
-        axes.set_xlabel("Out[k][l]")
-        axes.set_ylabel("Out[i][j]")
-        return axes
+        """Draws which outputs depend on what, with matplotlib: a row for each output, a column for each x, IR and output.
+        Returns the axes."""
+        outer = range(len(self.by_x))
+        there = [place for place in np.ndindex(self.by_x.shape[:2]) if not np.isnan(self.by_x[place]).all()]
+        columns_there = tuple(zip(*there))
+        table = [[*self.by_x[row], *self.by_ir[row], *self.by_output[row][columns_there]] for row in there]
+        names = [f"Out[{i}][{j}]" for i, j in there]
+        columns = [f"x[{k}]" for k in outer], [f"IR[{k}]" for k in outer], names
+        return _draw(axes, table, names, columns)
 
 
-def influence(nested_run: NestedRun) -> Influence:
-    """How much each output of a nested run depends on each step before it, each IR and each x.
+@dataclass
+class SelfFedInfluence:
+    """Who depends on whom in a self-fed run: Frobenius norms of derivatives over the whole batch."""
+
+    by_output: Array
+    """[t, k]: of Out[t] by what the step that gave Out[k] left behind: its state, and its output where that is fed on."""
+    by_x: Array
+    """[t, k]: of Out[t] by the primer's x[k]"""
+    by_initial: Array
+    """[t]: of Out[t] by the states before the first step"""
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draws which outputs depend on what, with matplotlib: a row for each output, a column for the initial state, each
+        x and each output. Returns the axes."""
+        table = np.column_stack([self.by_initial, self.by_x, self.by_output])
+        names = [f"Out[{t}]" for t in range(len(self.by_output))]
+        return _draw(axes, table, names, (["state"], [f"x[{k}]" for k in range(self.by_x.shape[1])], names))
+
+
+@overload
+def influence(run: NestedRun) -> Influence: ...
+
+
+@overload
+def influence(run: SelfFedRun) -> SelfFedInfluence: ...
+
+
+def influence(run: NestedRun | SelfFedRun) -> Influence | SelfFedInfluence:
+    """How much each output of a run depends on each step before it, and on each x; in a nested run on each IR, in a self-fed
+    one on the initial state.
 
     One backward run for each value of each output: for examples, not for training.
     """
-    run, outer = nested_run.run, len(nested_run.outputs)
-    longest = max((len(series) for series in nested_run.outputs), default=0)
+    return _of_nested(run) if isinstance(run, NestedRun) else _of_self_fed(run)
+
+
+def _of_nested(made: NestedRun) -> Influence:
+    outer, longest = len(made.outputs), max((len(series) for series in made.outputs), default=0)
     by_output = np.full((outer, longest, outer, longest), np.nan, np.float32)
     by_ir, by_x = (np.full((outer, longest, outer), np.nan, np.float32) for _ in range(2))
-    places = [(k, m) for k, series in enumerate(nested_run.outputs) for m in range(len(series))]
+    places = [(k, m) for k, series in enumerate(made.outputs) for m in range(len(series))]
+    sources = [[ir] for ir in made.ir] + [[x] for x in made.x]
+    sources += [[made.outputs[k][m], *made.carried[k][m].values()] for k, m in places]
     for i, j in places:
-        target = nested_run.outputs[i][j]
-        steps, irs, xs = np.zeros((outer, longest)), np.zeros(outer), np.zeros(outer)
-        for row, unit in np.ndindex(target.array.shape):
-            if nested_run.counts[row, i] <= j:
-                continue
-            seed = np.zeros_like(target.array)
-            seed[row, unit] = 1
-            run.backward([(target, seed)])
-            for k, m in places:
-                if (k, m) == (i, j):
-                    continue
-                left = [nested_run.outputs[k][m], *nested_run.carried[k][m].values()]
-                steps[k, m] += sum(float(np.sum(value.gradient.astype(float) ** 2)) for value in left)
-            for k in range(outer):
-                irs[k] += float(np.sum(nested_run.ir[k].gradient.astype(float) ** 2))
-                xs[k] += float(np.sum(nested_run.x[k].gradient.astype(float) ** 2))
-        for k, m in places:
-            by_output[i, j, k, m] = np.sqrt(steps[k, m])
-        by_ir[i, j], by_x[i, j] = np.sqrt(irs), np.sqrt(xs)
+        norms = _norms(made.run, made.outputs[i][j], made.counts[:, i] > j, sources)
+        by_ir[i, j], by_x[i, j] = norms[:outer], norms[outer : 2 * outer]
+        by_output[i, j][tuple(zip(*places))] = norms[2 * outer :]
+        by_output[i, j, i, j] = 0
     return Influence(by_output, by_ir, by_x)
+
+
+def _of_self_fed(made: SelfFedRun) -> SelfFedInfluence:
+    sources = [list(made.initial.values())] + [[x] for x in made.x]
+    sources += [[output, *states.values()] for output, states in zip(made.outputs, made.carried)]
+    every_row = np.ones(len(made.x[0].array), bool)
+    norms = np.array([_norms(made.run, output, every_row, sources) for output in made.outputs], np.float32)
+    initial, x, outputs = np.split(norms, [1, 1 + len(made.x)], axis=1)
+    np.fill_diagonal(outputs, 0)
+    return SelfFedInfluence(outputs, x, initial[:, 0])
+
+
+def _norms(run: Unrolled, target: Value, rows: Any, sources: Sequence[Sequence[Value]]) -> NDArray[np.float64]:
+    """The norm of the target's derivative by each of the sources, over the rows that are true."""
+    squares = np.zeros(len(sources))
+    for row, unit in np.ndindex(target.array.shape):
+        if not rows[row]:
+            continue
+        seed = np.zeros_like(target.array)
+        seed[row, unit] = 1
+        run.backward([(target, seed)])
+        squares += [sum(float(np.sum(value.gradient.astype(float) ** 2)) for value in values) for values in sources]
+    return np.sqrt(squares)
+
+
+def _draw(axes: Any, table: Any, rows: Sequence[str], columns: Sequence[Sequence[str]]) -> Any:
+    """Norms as colours, rows depending on columns. columns: their names, in groups that lines part."""
+    from matplotlib import colors, pyplot
+
+    names = [name for group in columns for name in group]
+    if axes is None:
+        size = 2.5 + 0.28 * len(names), 1.5 + 0.28 * len(rows)
+        axes = pyplot.figure(figsize=size, layout="constrained").add_subplot()
+    norms = np.ma.masked_invalid(np.asarray(table, float))
+    norms = np.ma.masked_equal(norms, 0)
+    axes.set_facecolor("0.9")
+    image = axes.imshow(norms, norm=colors.LogNorm(), aspect="auto", interpolation="nearest")
+    axes.figure.colorbar(image, ax=axes, label="norm of the derivative")
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(rows)), rows)
+    for end in np.cumsum([len(group) for group in columns])[:-1]:
+        axes.axvline(end - 0.5, color="white", linewidth=3)
+    axes.set_xlabel("by")
+    axes.set_ylabel("derivative of")
+    axes.set_title("Who depends on whom (grey: not at all)")
+    return axes

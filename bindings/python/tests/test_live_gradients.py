@@ -1,4 +1,4 @@
-"""Live comparison of gradients with TensorFlow's GradientTape over random Keras models.
+"""Live comparison of gradients with TensorFlow's GradientTape over random Keras models and runs of generators.
 
 CADENZA_LIVE_GRADIENTS says how many models (60), CADENZA_LIVE_FIRST the first seed (0).
 """
@@ -21,9 +21,11 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("Keras runs on another backend than TensorFlow", allow_module_level=True)
 random_models = pytest.importorskip("random_models")
 live = pytest.importorskip("gradients")
+generators = pytest.importorskip("generator_gradients")
 
 MODELS = int(os.environ.get("CADENZA_LIVE_GRADIENTS", "60"))
 FIRST = int(os.environ.get("CADENZA_LIVE_FIRST", "0"))
+RUNS = 24
 BATCH = 3
 LENGTH = 7
 TOLERANCE = 1e-4
@@ -85,6 +87,57 @@ def test_training_statistics(seed, mask, record_property):
     model = cadenza.load(axis_model)
     inputs = random_models.random_inputs(axis_model, seed, BATCH, LENGTH)
     record_property("largest difference, batch statistics", compare(axis_model, model, inputs, seed, True))
+
+
+def hold(pairs, record_property, what: str) -> None:
+    """Pairs of gradients, Cadenza's and TensorFlow's."""
+    largest = max(np.abs(expected).max() for _, expected in pairs)
+    worst = max(difference(found, expected, 0.01 * largest) for found, expected in pairs)
+    record_property(f"largest difference from TensorFlow's gradients, {what}", worst)
+    assert worst <= TOLERANCE
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_nested_run(seed, record_property):
+    case = generators.nested_case(seed)
+    a, b = cadenza.load(case.a.model), cadenza.load(case.b.model)
+    head = cadenza.load(case.head) if case.head else None
+    models = [model for model in (a, b, head) if model]
+    run = cadenza.nested(
+        cadenza.Unrolled(*models), a, b, case.x, case.counts, case.policy, head, feedback=case.feedback, upward=case.upward
+    )
+    outputs, by_model, by_x = generators.nested_gradients(case)
+    padded = run.padded()
+    for row, i in np.ndindex(case.counts.shape):
+        if (count := case.counts[row, i]):
+            assert difference(padded[row, i, :count], np.array(outputs[row][i])) <= 1e-5
+    found = run.backward(case.factors[:, :, : padded.shape[2]])
+    pairs = [(np.stack([value.gradient for value in run.x], axis=1), by_x)]
+    for model, gradients in zip(models, by_model, strict=True):
+        pairs += zip(found[model].values(), gradients, strict=True)
+    hold(pairs, record_property, f"nested, {case.policy}")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("seed", range(RUNS // 3))
+def test_self_fed_run(seed, share, record_property):
+    case = generators.self_fed_case(seed)
+    model = cadenza.load(case.model.model)
+    keys = [state.key for state in model.states]
+    taught = np.zeros((len(case.primer), case.steps), bool)
+    random = np.random.default_rng(seed)  # as self_feeding draws
+    for t in range(1, case.steps):
+        taught[:, t] = share > 0 and random.random(len(case.primer)) < share
+    unrolled = cadenza.Unrolled(model)
+    run = cadenza.self_feeding(
+        unrolled, model, case.primer, case.steps, case.targets, share, dict(zip(keys, case.states)), case.first, case.size, seed
+    )
+    outputs, by_weight, by_primer, by_state = generators.self_fed_gradients(case, taught)
+    assert difference(np.stack([value.array for value in run], axis=1), outputs) <= 1e-5
+    found = unrolled.backward((value, case.factors[:, t]) for t, value in enumerate(run))[model]
+    pairs = [(np.stack([value.gradient for value in run.x], axis=1), by_primer), *zip(found.values(), by_weight, strict=True)]
+    pairs += [(run.initial[key].gradient, expected) for key, expected in zip(keys, by_state, strict=True)]
+    hold(pairs, record_property, "self-fed")
 
 
 def philox_uniform(seed: int, series: int, count: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -110,6 +112,60 @@ def test_what_is_no_number_changes_nothing():
     for label in (4, -1, np.nan):
         with pytest.raises(cadenza.InvalidArgumentError, match="no class"):
             classes.update(samples(1, 2, 3), np.array([[0, label]]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where"),
+    [(0, "epoch 1, batch 3"), (1, "epoch 2, batch 3"), (None, "epoch 1, validation batch 1")],
+    ids=["first epoch", "second epoch", "validation"],
+)
+def test_fit_names_the_batch_that_is_no_number(spoil, where):
+    x, y = (part[:80].copy() for part in rain_data())
+
+    class Spoil(callbacks.Callback):
+        def on_epoch_begin(self, epoch):
+            if epoch == spoil:
+                y[42] = np.nan
+
+        def on_batch_end(self, batch, loss):
+            self.after = self.trainer.checkpoint()
+
+    ours, spoiling = trainer(), Spoil()
+    if spoil is None:
+        x[79] = np.nan
+    with pytest.raises(cadenza.InvalidArgumentError, match=f"^{where}: the loss is NaN"):
+        ours.fit(x, y, 2, 16, shuffle=False, validation_split=0.1, callbacks=[spoiling], verbose=False)
+    assert ours.checkpoint() == spoiling.after
+    assert ours.model.nonfinite_weights == 0
+
+
+FULL = """
+import resource, sys
+import cadenza
+model = cadenza.load(sys.argv[1])
+trainer = cadenza.Trainer(model, "mse")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for path in sys.argv[1:]:
+    save = trainer.save_checkpoint if path.endswith(".checkpoint") else model.save
+    try:
+        save(path)
+    except cadenza.OperatingSystemError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    model = fresh()
+    paths = [tmp_path / name for name in ("a.safetensors", "a.keras", "a.weights.h5", "a.checkpoint")]
+    for path in paths[:3]:
+        model.save(path)
+    cadenza.Trainer(model, "mse").save_checkpoint(paths[3])
+    before = [path.read_bytes() for path in paths]
+    made = subprocess.run([sys.executable, "-c", FULL, *paths], capture_output=True, text=True, check=True)
+    said = made.stdout.splitlines()
+    assert len(said) == 4 and all(str(path) in line and "large" in line for path, line in zip(paths, said)), made
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
 @pytest.mark.parametrize(
@@ -347,3 +403,39 @@ def test_history_plots():
     x, y = rain_data()
     axes = trainer().fit(x[:32], y[:32], epochs=2, verbose=False).plot()
     assert [line.get_label() for line in axes.lines] == ["loss"]
+
+
+@pytest.mark.parametrize("threads, memory_limit", [(2, 0), (3, 0), (1, 220_000), (2, 220_000)])
+def test_threads_and_a_memory_limit_leave_the_bits(threads, memory_limit):
+    layers = [
+        ("LSTM", {"units": 9, "return_sequences": True, "dropout": 0.2, "recurrent_dropout": 0.1}),
+        ("GRU", {"units": 6, "return_sequences": True, "go_backwards": True}),
+        ("Bidirectional", {"layer": {"module": "keras.layers", "class_name": "SimpleRNN",
+                                     "config": {"name": "inner", "units": 4, "return_sequences": True}}}),
+        ("GRU", {"units": 5, "reset_after": False}),
+        ("Dense", {"units": 2}),
+    ]  # fmt: skip
+    x, y = samples(8, 40, 3, seed=1), samples(8, 2, seed=2)
+    models = [cadenza.build(None, 3, layers, seed=3) for _ in range(2)]
+    one = cadenza.Trainer(models[0], "mse", seed=1)
+    other = cadenza.Trainer(models[1], "mse", seed=1, threads=threads, memory_limit=memory_limit)
+    for _ in range(3):
+        assert one.update(x, y) == other.update(x, y)
+    assert_same_weights(*models)
+    assert one.checkpoint() == other.checkpoint()
+
+    tapes = [cadenza.Tape(models[0]), cadenza.Tape(models[0], threads=threads, memory_limit=memory_limit)]
+    answers = [tape.forward(x, seed=7) for tape in tapes]
+    assert_same_bits(*answers)
+    for _ in range(2):  # a run can be run backward any number of times
+        for gradients in zip(*[(*found.weights.values(), *found.inputs) for found in [tape.backward(y) for tape in tapes]]):
+            assert_same_bits(*gradients)
+
+
+def test_a_memory_limit_that_is_too_small():
+    x, y = rain_data()
+    ours = trainer(memory_limit=1000)
+    before = ours.checkpoint()
+    with pytest.raises(cadenza.OutOfMemoryError, match="memory_limit"):
+        ours.update(x[:8], y[:8])
+    assert ours.checkpoint() == before
