@@ -11,7 +11,7 @@ from pathlib import Path
 
 from targets import TARGETS, Figures
 
-PACKAGES = {"litert": "ai-edge-litert"}
+PACKAGES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow-cpu"}
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 START = "## Results"
 COLOURS = {"Cadenza": "#d1495b", "Limit": "#66a182"}
