@@ -84,7 +84,7 @@ def text(results):
             rows.append([workload["title"], f"{row['contestant']}, {row['form']}", str(row["threads"]), duration(row["median"]), duration(row["p99"]), ratio])
     lines += table(["workload", "contestant", "threads", "median", "p99", "× Cadenza's"], rows)
     lines += [f"- {name} is missing: {why}" for name, why in results["missing"].items()]
-    lines += [f"- {note}" for note in results["notes"]]
+    lines += [f"- {note}" for note in dict.fromkeys(results["notes"])]
     return "\n".join(lines).rstrip() + "\n"
 
 
