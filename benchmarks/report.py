@@ -131,7 +131,7 @@ def plot(results, path):
         axes.invert_yaxis()
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(f"{workload['title']}, {threads} thread{'s' * (threads > 1)}, a {workload['unit']}", fontsize=9, loc="left")
+        axes.set_title(f"{workload['title']}, {threads} thread{'s' * (threads > 1)}, time per {workload['unit']}", fontsize=9, loc="left")
     figure.suptitle(f"Time over Cadenza's (its own: 1); shorter is better. {results['processor']}, {results['date']}", fontsize=11)
     figure.savefig(path, dpi=90)
     pyplot.close(figure)

@@ -158,7 +158,7 @@ def nested(workload, threads):
 
 
 def training(workload, threads):
-    return updates.entries(workload, {f"Cadenza, {threads} threads": "Python"})
+    return updates.entries(workload, {f"Cadenza, {threads} threads": "Python", "Cadenza, 1 thread": "Python, on 1 of them"})
 
 
 def tail(workload, _threads):
