@@ -11,6 +11,7 @@ CC      := clang# the Swift toolchain brings it
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SECONDS ?= 600
+WORDS   ?=
 
 # ── Library ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -66,6 +67,7 @@ demo: library .venv/bin/pip
 	@echo; echo "── Python: examples/rain/rain.py"; .venv/bin/python examples/rain/rain.py
 	@echo; echo "C and Python both agree with the answers that Keras gave."
 	@echo; echo "── A nested generator: examples/nested/nested.py"; .venv/bin/python examples/nested/nested.py
+	@echo; echo "── Spelling to sound: examples/spelling/spelling.py"; .venv/bin/python examples/spelling/spelling.py $(WORDS)
 
 .PHONY: test
 test: library venv
@@ -103,7 +105,8 @@ clean:
 .PHONY: help
 help:
 	@echo "make library   build/libcadenza.so"
-	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python; puts a text into Morse code"
+	@echo "make demo      streams Seattle's weather through a trained model, in C and in Python; puts a text into Morse code;"
+	@echo "               says how WORDS sound"
 	@echo "make test      everything that is tested"
 	@echo "make arm64     build/arm64/libcadenza.so, cross-built"
 	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing for each kind of file"

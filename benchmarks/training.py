@@ -13,7 +13,6 @@ own: the most memory that it held.
 """
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -216,14 +215,19 @@ contestants = {
 }
 
 
+def most():
+    """The most memory that this process has held, in megabytes."""
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+
 def main():
     if len(sys.argv) == 3:  # the child: one contestant alone
         makers, option = contestants[sys.argv[1]]
         update = makers[sys.argv[2]](option)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = most()
         for _ in range(5):
             update()
-        return print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return print(before, most())
     print(f"kernels: {cadenza.kernels.name()}; updates a second, how many times the slowest, megabytes at most (and by the updates)")
     for contest in ("rain", "sequence", "nested"):
         updates = {}
@@ -247,8 +251,8 @@ def main():
         print(f"\n{contest}")
         for name, rate in medians.items():
             child = subprocess.run([sys.executable, __file__, name, contest], capture_output=True, text=True, check=True)
-            before, most = (int(part) / 1024 for part in child.stdout.split())
-            print(f"  {name:26} {rate:9.1f} {rate / min(medians.values()):9.2f} × {most:9.0f} {most - before:9.0f}")
+            before, after = map(float, child.stdout.split())
+            print(f"  {name:26} {rate:9.1f} {rate / min(medians.values()):9.2f} × {after:9.0f} {after - before:9.0f}")
 
 
 if __name__ == "__main__":

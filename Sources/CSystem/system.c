@@ -34,7 +34,7 @@ static int failed(char *why, size_t why_size, const char *what) {
 int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return failed(why, why_size, "cannot open");
-    struct statx status; /* fstat is a symbol of glibc 2.33, statx one of 2.28 */
+    struct statx status; /* stat and fstat are symbols of glibc 2.33, statx is one of 2.28 */
     if (statx(file, "", AT_EMPTY_PATH, STATX_TYPE | STATX_SIZE, &status) != 0) {
         failed(why, why_size, "cannot read its size");
         close(file);
@@ -65,8 +65,8 @@ void cz_unmap(const void *address, size_t size) {
 }
 
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size) {
-    struct stat there;
-    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
+    struct statx there;
+    if (statx(AT_FDCWD, path, 0, STATX_TYPE, &there) == 0 && !S_ISREG(there.stx_mode)) {
         errno = EINVAL;
         return failed(why, why_size, "is no file that could be replaced");
     }

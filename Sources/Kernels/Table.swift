@@ -19,7 +19,9 @@ func makeTable(name: StaticString) -> cz_kernels {
             lstmGatesBack($0, $1, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4.unsafelyUnwrapped, $5.unsafelyUnwrapped,
                           $6.unsafelyUnwrapped, $7.unsafelyUnwrapped)
         },
-        activate_back: { activateBack($0, $1.unsafelyUnwrapped, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4) },
+        activate_back: {
+            activateBack($0.unsafelyUnwrapped, $1.unsafelyUnwrapped, $2.unsafelyUnwrapped, $3.unsafelyUnwrapped, $4.unsafelyUnwrapped, $5)
+        },
         update: { update($0.unsafelyUnwrapped) })
 }
 

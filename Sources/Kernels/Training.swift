@@ -5,19 +5,19 @@ import CSystem
 @inline(never)
 func lstmGates(_ rows: Int, _ units: Int, _ z: UnsafeMutablePointer<Float>, _ c: UnsafePointer<Float>, _ cOut: UnsafeMutablePointer<Float>,
                _ active: UnsafeMutablePointer<Float>, _ h: UnsafeMutablePointer<Float>) {
-    eachBlock(rows, units) { place, gates, lanes in
-        let z = z + gates
-        let i = sigmoid(Vector(z, count: lanes)), f = sigmoid(Vector(z + units, count: lanes))
-        let g = tanh(Vector(z + 2 &* units, count: lanes)), o = sigmoid(Vector(z + 3 &* units, count: lanes))
-        let next = fused(f, Vector(c + place, count: lanes), i * g)
+    eachBlock(rows, units) { place, places, lanes in
+        let z = z + places
+        let i = sigmoid(load(z, lanes)), f = sigmoid(load(z + units, lanes))
+        let g = tanh(load(z + 2 &* units, lanes)), o = sigmoid(load(z + 3 &* units, lanes))
+        let next = fused(f, load(c + place, lanes), i * g)
         let activeNext = tanh(next)
-        i.store(z, count: lanes)
-        f.store(z + units, count: lanes)
-        g.store(z + 2 &* units, count: lanes)
-        o.store(z + 3 &* units, count: lanes)
-        next.store(cOut + place, count: lanes)
-        activeNext.store(active + place, count: lanes)
-        (o * activeNext).store(h + place, count: lanes)
+        store(i, z, lanes)
+        store(f, z + units, lanes)
+        store(g, z + 2 &* units, lanes)
+        store(o, z + 3 &* units, lanes)
+        store(next, cOut + place, lanes)
+        store(activeNext, active + place, lanes)
+        store(o * activeNext, h + place, lanes)
     }
 }
 
@@ -25,41 +25,67 @@ func lstmGates(_ rows: Int, _ units: Int, _ z: UnsafeMutablePointer<Float>, _ c:
 func lstmGatesBack(_ rows: Int, _ units: Int, _ z: UnsafePointer<Float>, _ c: UnsafePointer<Float>, _ active: UnsafePointer<Float>,
                    _ dh: UnsafePointer<Float>, _ dc: UnsafeMutablePointer<Float>, _ dz: UnsafeMutablePointer<Float>) {
     let one = Vector(1)
-    eachBlock(rows, units) { place, gates, lanes in
-        let z = z + gates, dz = dz + gates
-        let i = Vector(z, count: lanes), f = Vector(z + units, count: lanes)
-        let g = Vector(z + 2 &* units, count: lanes), o = Vector(z + 3 &* units, count: lanes)
-        let active = Vector(active + place, count: lanes), dh = Vector(dh + place, count: lanes)
-        let total = Vector(dc + place, count: lanes) + dh * o * (one - active * active)
-        (total * g * (i * (one - i))).store(dz, count: lanes)
-        (total * Vector(c + place, count: lanes) * (f * (one - f))).store(dz + units, count: lanes)
-        (total * i * (one - g * g)).store(dz + 2 &* units, count: lanes)
-        (dh * active * (o * (one - o))).store(dz + 3 &* units, count: lanes)
-        (total * f).store(dc + place, count: lanes)
+    eachBlock(rows, units) { place, places, lanes in
+        let z = z + places, dz = dz + places
+        let i = load(z, lanes), f = load(z + units, lanes), g = load(z + 2 &* units, lanes), o = load(z + 3 &* units, lanes)
+        let active = load(active + place, lanes), dh = load(dh + place, lanes)
+        let total = load(dc + place, lanes) + dh * o * (one - active * active)
+        store(total * g * (i * (one - i)), dz, lanes)
+        store(total * load(c + place, lanes) * (f * (one - f)), dz + units, lanes)
+        store(total * i * (one - g * g), dz + 2 &* units, lanes)
+        store(dh * active * (o * (one - o)), dz + 3 &* units, lanes)
+        store(total * f, dc + place, lanes)
     }
 }
 
-/// Calls `body` for each sixteen units of each row: with their place in [rows][units] and in [rows][4 · units], and how many are left.
+/// Calls `body` for each sixteen units of each row with their places in [rows][units] and [rows][4 · units], and how many are left.
 @inline(always)
-private func eachBlock(_ rows: Int, _ units: Int, _ body: (_ place: Int, _ gates: Int, _ lanes: Int) -> Void) {
-    for row in 0..<rows {
+private func eachBlock(_ rows: Int, _ units: Int, _ body: (_ place: Int, _ places: Int, _ lanes: Int) -> Void) {
+    var row = 0
+    while row < rows {
         var unit = 0
         while unit < units {
             body(row &* units &+ unit, 4 &* row &* units &+ unit, units &- unit)
             unit &+= 16
         }
+        row &+= 1
     }
 }
 
+// Blocks that are not whole are loaded and stored by calls: inlined everywhere they would be most of the code.
+
+@inline(always)
+private func load(_ pointer: UnsafePointer<Float>, _ lanes: Int) -> Vector { lanes >= 16 ? Vector(pointer) : loadPart(pointer, lanes) }
+
 @inline(never)
-func activateBack(_ kind: Int32, _ y: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dx: UnsafeMutablePointer<Float>, _ count: Int) {
-    let isTanh = kind == Int32(bitPattern: CZ_TANH.rawValue)
+private func loadPart(_ pointer: UnsafePointer<Float>, _ lanes: Int) -> Vector { Vector(pointer, count: lanes) }
+
+@inline(always)
+private func store(_ values: Vector, _ pointer: UnsafeMutablePointer<Float>, _ lanes: Int) {
+    if lanes >= 16 { values.store(pointer) } else { storePart(values, pointer, lanes) }
+}
+
+@inline(never)
+private func storePart(_ values: Vector, _ pointer: UnsafeMutablePointer<Float>, _ lanes: Int) { values.store(pointer, count: lanes) }
+
+@inline(never)
+func activateBack(_ activation: UnsafePointer<cz_activation>, _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>,
+                  _ dy: UnsafePointer<Float>, _ dx: UnsafeMutablePointer<Float>, _ count: Int) {
+    let it = activation.pointee, one = Vector(1)
     var i = 0
     while i < count {
         let lanes = count &- i
-        let y = Vector(y + i, count: lanes)
-        let slope = isTanh ? Vector(1) - y * y : y * (Vector(1) - y)
-        (Vector(dy + i, count: lanes) * slope).store(dx + i, count: lanes)
+        let y = load(y + i, lanes)
+        var slope = y * (one - y)
+        if it.isTanh {
+            slope = one - y * y
+        } else if !it.isSigmoid {
+            // Linear between the threshold and the largest value.
+            let x = load(x + i, lanes)
+            slope = Vector(it.a).replaced(by: one, where: it.c == 0 ? Vector(0) .< x : Vector(it.c) .<= x)
+            if it.b < .infinity { slope = slope.replaced(by: Vector(0), where: Vector(it.b) .<= x) }
+        }
+        store(load(dy + i, lanes) * slope, dx + i, lanes)
         i &+= 16
     }
 }
@@ -73,41 +99,40 @@ func update(_ call: UnsafePointer<cz_update>) {
     let correction1 = Vector(it.correction1), correction2 = Vector(it.correction2)
     var i = 0
     while i < it.count {
-        let lanes = it.count &- i
         // m, v and third of an optimizer that has not so many are the weights again.
         let mPlace = it.m + i, vPlace = it.v + i, thirdPlace = it.third + i
-        let g = Vector(it.g + i, count: lanes), w = Vector(it.w + i, count: lanes)
-        var m = Vector(mPlace, count: lanes), v = Vector(vPlace, count: lanes), third = Vector(thirdPlace, count: lanes)
+        let g = Vector(it.g + i), w = Vector(it.w + i)
+        var m = Vector(mPlace), v = Vector(vPlace), third = Vector(thirdPlace)
         var change = g * rate
         switch cz_update_kind(UInt32(bitPattern: it.kind)) {
         case CZ_SGD:
             guard it.m != it.w else { break }
             m = m * momentum - change
-            m.store(mPlace, count: lanes)
+            m.store(mPlace)
             change = it.nesterov != 0 ? change - m * momentum : -m
         case CZ_RMSPROP:
             m = keep2 * m + rest2 * (g * g)
-            m.store(mPlace, count: lanes)
+            m.store(mPlace)
             var denominator = m + epsilon
             if it.centered != 0 {
                 third = keep2 * third + rest2 * g
-                third.store(thirdPlace, count: lanes)
+                third.store(thirdPlace)
                 denominator = m - third * third + epsilon
             }
             change = change / denominator.squareRoot()
             if it.momentum > 0 {
                 v = momentum * v + change
-                v.store(vPlace, count: lanes)
+                v.store(vPlace)
                 change = v
             }
         case CZ_ADAM, CZ_ADAMW:
             m = m + (g - m) * rest1
             v = v + (g * g - v) * rest2
-            m.store(mPlace, count: lanes)
-            v.store(vPlace, count: lanes)
+            m.store(mPlace)
+            v.store(vPlace)
             if it.third != it.v {
                 third = third.atLeast(v)
-                third.store(thirdPlace, count: lanes)
+                third.store(thirdPlace)
             } else {
                 third = v
             }
@@ -115,25 +140,25 @@ func update(_ call: UnsafePointer<cz_update>) {
         case CZ_NADAM:
             m = m + (g - m) * rest1
             v = v + (g * g - v) * rest2
-            m.store(mPlace, count: lanes)
-            v.store(vPlace, count: lanes)
+            m.store(mPlace)
+            v.store(vPlace)
             change = (keep1 * m + keep2 * g) * rate / ((v / correction2).squareRoot() + epsilon)
         case CZ_ADAGRAD:
             m = m + g * g
-            m.store(mPlace, count: lanes)
+            m.store(mPlace)
             change = change / (m + epsilon).squareRoot()
         case CZ_ADAMAX:
             m = m + (g - m) * rest1
             v = (keep2 * v).atLeast(g.magnitude)
-            m.store(mPlace, count: lanes)
-            v.store(vPlace, count: lanes)
+            m.store(mPlace)
+            v.store(vPlace)
             change = rate * m / (correction1 * (v + epsilon))
         default: // Lion
             let direction = m * keep1 + g * rest1
             change = rate.signed(as: direction).replaced(by: Vector(0), where: direction .== Vector(0))
-            (m * keep2 + g * rest2).store(mPlace, count: lanes)
+            (m * keep2 + g * rest2).store(mPlace)
         }
-        (w - change).store(it.w + i, count: lanes)
+        (w - change).store(it.w + i)
         i &+= 16
     }
 }

@@ -28,18 +28,7 @@ struct Vector {
     /// Loads the first `count` lanes and reads not a byte more; zeros in the others.
     @inline(always)
     init(_ pointer: UnsafePointer<Float>, count: Int) {
-        if count >= 16 {
-            self.init(pointer)
-        } else {
-            var low = SIMD8<Float>(), high = SIMD8<Float>()
-            if count >= 8 {
-                low = UnsafeRawPointer(pointer).loadUnaligned(as: SIMD8<Float>.self)
-                high = eight(pointer + 8, count &- 8)
-            } else {
-                low = eight(pointer, count)
-            }
-            self.init(cz_floats(lowHalf: low, highHalf: high))
-        }
+        if count >= 16 { self.init(pointer) } else { self = firstLanes(pointer, count) }
     }
 
     /// Stores sixteen floats.
@@ -51,14 +40,7 @@ struct Vector {
     /// Stores the first `count` lanes and touches nothing beyond them.
     @inline(always)
     func store(_ pointer: UnsafeMutablePointer<Float>, count: Int) {
-        if count >= 16 { return store(pointer) }
-        let (low, high) = unsafeBitCast(lanes, to: (SIMD8<Float>, SIMD8<Float>).self)
-        if count >= 8 {
-            UnsafeMutableRawPointer(pointer).storeBytes(of: low, as: SIMD8<Float>.self)
-            storeEight(high, pointer + 8, count &- 8)
-        } else {
-            storeEight(low, pointer, count)
-        }
+        if count >= 16 { store(pointer) } else { storeFirstLanes(self, pointer, count) }
     }
 
     // MARK: Arithmetic, lane by lane
@@ -189,7 +171,32 @@ struct Bits {
     static func &>> (x: Bits, count: UInt32) -> Bits { Bits(lanes: cz_lanes_shift_right(x.lanes, count)) }
 }
 
-// MARK: Fewer than eight
+// MARK: Fewer than sixteen
+
+/// The first `count` lanes, zeros behind them. A call: rows end once, and inlined it would be most of the code.
+@inline(never)
+private func firstLanes(_ pointer: UnsafePointer<Float>, _ count: Int) -> Vector {
+    var low = SIMD8<Float>(), high = SIMD8<Float>()
+    if count >= 8 {
+        low = UnsafeRawPointer(pointer).loadUnaligned(as: SIMD8<Float>.self)
+        high = eight(pointer + 8, count &- 8)
+    } else {
+        low = eight(pointer, count)
+    }
+    return Vector(cz_floats(lowHalf: low, highHalf: high))
+}
+
+/// Stores the first `count` lanes and touches nothing beyond them.
+@inline(never)
+private func storeFirstLanes(_ vector: Vector, _ pointer: UnsafeMutablePointer<Float>, _ count: Int) {
+    let (low, high) = unsafeBitCast(vector.lanes, to: (SIMD8<Float>, SIMD8<Float>).self)
+    if count >= 8 {
+        UnsafeMutableRawPointer(pointer).storeBytes(of: low, as: SIMD8<Float>.self)
+        storeEight(high, pointer + 8, count &- 8)
+    } else {
+        storeEight(low, pointer, count)
+    }
+}
 
 /// The first `count` of fewer than eight floats, zeros behind them.
 @inline(always)

@@ -27,7 +27,9 @@ extension Activation {
             let total = rows &* count
             switch cz_activation_kind(UInt32(it.kind)) {
             case CZ_LINEAR: if dx != dy { dx.copy(from: dy, count: total) }
-            case CZ_SIGMOID, CZ_TANH: parameters.kernels.pointee.activate_back(it.kind, y, dy, dx, total)
+            case CZ_SIGMOID, CZ_TANH, CZ_RELU:
+                var it = it
+                parameters.kernels.pointee.activate_back(&it, x, y, dy, dx, total)
             case CZ_EXPONENTIAL: for i in 0..<total { dx[i] = dy[i] * y[i] }
             default:
                 var small = InlineArray<192, Float>(repeating: 0)
@@ -81,7 +83,7 @@ extension Activation {
     /// The derivatives d at up to `smallCount` inputs; d: room for three times as many.
     private func derivative(_ it: cz_activation, _ parameters: Parameters, _ x: Given, _ y: Given, _ count: Int, _ d: Floats) {
         let s = d + smallCount, t = s + smallCount
-        let a = it.a, b = it.b, c = it.c
+        let a = it.a, b = it.b
         func apply(_ kind: cz_activation_kind, _ x: Given, _ out: Floats) {
             var other = cz_activation(kind: Int32(kind.rawValue), a: 0, b: 0, c: 0)
             parameters.kernels.pointee.activate(&other, x, out, count)
@@ -92,8 +94,6 @@ extension Activation {
         default: break
         }
         switch kind {
-        case CZ_RELU:
-            for i in 0..<count { d[i] = x[i] > c || x[i] == c && c != 0 ? (x[i] < b || b == .infinity ? 1 : 0) : a }
         case CZ_HARD_SIGMOID:
             for i in 0..<count {
                 let z = a * x[i] + b

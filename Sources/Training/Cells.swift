@@ -100,23 +100,21 @@ final class Projection {
     /// Whether it is one product.
     var isWhole: Bool { groups.count == 1 }
 
-    /// x as a factor of a group's gradient.
-    func factor(_ x: Given, _ group: Int = 0) -> GradientProduct.Factor? {
+    /// x from a row on as a factor of a group's gradient.
+    func factor(_ x: Given, _ row: Int, _ group: Int = 0) -> GradientProduct.Factor? {
         var source = x
         if isActive, let dropped { source = UnsafePointer(dropped + group &* steps &* rows &* width) }
-        return groups[group].matrix.factor(source, width)
+        return groups[group].matrix.factor(source + row &* width, width)
     }
 
-    /// The weight's gradient over a span's steps; and that of the bias.
-    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, steps: Int, bias: Floats?) {
+    /// The weight's gradient by steps first ..< end; and that of the bias. x, dz: of the window's first row.
+    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ end: Int, bias: Floats?) {
+        let row = first &* rows
         for (index, group) in groups.enumerated() {
-            let end = index &+ 1 < groups.count ? groups[index &+ 1].column : groups[0].column &+ columns
-            product.add(dz + group.column, stride, columns: end &- group.column, rows: steps &* rows, factor(x, index),
-                        bias: bias.map { $0 + group.column })
+            product.add(dz + (group.column &+ row &* stride), stride, columns: group.matrix.columns, rows: (end &- first) &* rows,
+                        factor(x, row, index), bias: bias.map { $0 + group.column })
         }
     }
-
-    private var columns: Int { groups.count &* groups[0].matrix.columns }
 }
 
 /// A cell over a window, or a segment of it. Everything is [steps][rows][…], steps in the order in which they are read.
@@ -133,7 +131,9 @@ class CellTape {
     let x: Floats
     /// [steps + 1]: the state before each step, and after the last.
     let h: Floats
+    /// The gradient of h after each step by what reads it there, [steps]; and of h before a step by the step itself, [rows][units].
     let dh: Floats
+    let carry: Floats
     /// The whole window's [steps][rows], 1 = use; nil: all.
     let mask: UnsafeMutablePointer<UInt8>?
     /// Sums of the gates, then the gates; and the sums' gradients.
@@ -148,6 +148,7 @@ class CellTape {
         let x: Floats
         let h: Floats
         let dh: Floats
+        let carry: Floats
         let z: Floats
         let dz: Floats
         let sums: Floats
@@ -157,14 +158,15 @@ class CellTape {
     static func make(_ cell: Cell, _ binding: TapeBinding, steps: Int, x: Floats, mask: UnsafeMutablePointer<UInt8>?) throws(Failure) -> CellTape {
         let rows = binding.rows, units = cell.units, memory = binding.memory
         try binding.parameters.product.reserve(inputs: cell.weights[0].shape[0] + units, columns: cell.weights[0].shape[1])
-        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(multiplied(steps + 1, rows), units)
+        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(steps, rows, units)
+        let carry = try memory.floats(rows, units)
         let options = cell.trainingOptions
-        func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool) throws(Failure) -> Buffers {
+        func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool, inPlace: Bool = false) throws(Failure) -> Buffers {
             let count = try multiplied(multiplied(steps, rows), gates * units)
             let z = try memory.floats(count)
             return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, steps: steps,
                                                       rate: options.dropout, byGate: byGate),
-                           x: x, h: h, dh: dh, z: z, dz: try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
+                           x: x, h: h, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
         }
         func recurrent(_ first: Int, _ gates: Int, byGate: Bool) throws(Failure) -> Projection {
             try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, steps: steps,
@@ -175,7 +177,8 @@ class CellTape {
         case .lstm(let lstm):
             let keeps = lstm.activation.needsInput || lstm.recurrentActivation.needsInput
             let size = try multiplied(steps + 1, rows * units)
-            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate), try recurrent(0, 4, byGate: byGate),
+            let isPlain = LSTMTape.isPlain(lstm)
+            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate, inPlace: isPlain), try recurrent(0, 4, byGate: byGate),
                             c: try memory.floats(size), active: try memory.floats(size), dc: try memory.floats(rows, units),
                             temporary: try memory.floats(rows, units))
         case .gru(let gru):
@@ -185,7 +188,7 @@ class CellTape {
             return GRUTape(gru, binding, steps, mask, b, try recurrent(0, gru.resetAfter ? 3 : 2, byGate: byGate),
                            last: gru.resetAfter ? nil : try recurrent(2, 1, byGate: byGate),
                            inner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)),
-                           dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)), temporary: try memory.floats(rows, units))
+                           dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)))
         case .simple(let simple):
             return SimpleRNNTape(simple, binding, steps, mask, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
                                  try recurrent(0, 1, byGate: false))
@@ -205,6 +208,7 @@ class CellTape {
         x = buffers.x
         h = buffers.h
         dh = buffers.dh
+        carry = buffers.carry
         z = buffers.z
         dz = buffers.dz
         sums = buffers.sums
@@ -219,8 +223,10 @@ class CellTape {
 
     /// Its states: h, and for an LSTM c: [rows][units] before a step.
     func state(_ index: Int, _ step: Int) -> Floats { h + step &* size }
-    /// Their gradients; that of c at one step at a time.
-    func stateGradient(_ index: Int, _ step: Int) -> Floats { dh + step &* size }
+    /// Their gradients after a run's last step, and in the end before its first.
+    func stateGradient(_ index: Int) -> Floats { carry }
+    /// Whether its gates are lost when it runs backward.
+    final var losesGates: Bool { dz == z }
 
     /// Before a run's first step.
     func begin(_ pass: Pass) { input.begin(pass) }
@@ -235,31 +241,46 @@ class CellTape {
         }
     }
 
-    /// From dh, which has the outputs' gradients. dx: nil, or where the gradient of x is added: of the span's first row, with
-    /// so many floats between rows and steps.
-    final func backward(_ span: Span, dx: Floats?, _ rowStride: Int, _ stepStride: Int) {
-        for s in (0..<span.steps).reversed() {
+    /// Steps first ..< end, from the last to the first. dx: nil, or where the gradient of x is added: of the span's first row,
+    /// with so many floats between rows and steps.
+    final func backward(_ span: Span, _ first: Int, _ end: Int, dx: Floats?, _ rowStride: Int, _ stepStride: Int) {
+        for s in (first..<end).reversed() {
             stepBack(s, span)
             guard let dx else { continue }
             input.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: dx + s &* stepStride, rowStride)
         }
     }
 
+    /// Adds a row's carried gradient to that of h after a step; a masked step carries it on.
+    final func takeCarry(_ s: Int, _ row: Int, _ span: Span) -> Bool {
+        let carry = carry + row &* units, dh = dh + (s &* rows &+ row) &* units
+        add(carry, to: dh, units)
+        guard isMasked(s, row, span) else {
+            clear(carry, units)
+            return true
+        }
+        clear(dz + (s &* rows &+ row) &* gateWidth, gateWidth)
+        carry.copy(from: dh, count: units)
+        return false
+    }
+
     final func isMasked(_ s: Int, _ row: Int, _ span: Span) -> Bool { mask != nil && mask![(span.start &+ s) &* rows &+ row] == 0 }
 
     func step(_ s: Int, _ span: Span) {}
     func stepBack(_ s: Int, _ span: Span) {}
-    /// The weights' gradients, when all rows have run backward.
-    func addGradients(steps: Int) {}
+    /// The weights' gradients by steps first ..< end, when all rows have run backward through them.
+    func addGradients(_ first: Int, _ end: Int) {}
 
     /// Those of a cell whose recurrent sums have the gradients of its sums.
-    final func addGradients(_ recurrent: Projection, steps: Int) {
+    final func addGradients(_ recurrent: Projection, _ first: Int, _ end: Int) {
         let product = parameters.product
         if input.isWhole && recurrent.isWhole {
-            product.add(dz, gateWidth, columns: gateWidth, rows: steps &* rows, input.factor(x), recurrent.factor(h), bias: biasGradient)
+            let row = first &* rows
+            product.add(dz + row &* gateWidth, gateWidth, columns: gateWidth, rows: (end &- first) &* rows, input.factor(x, row),
+                        recurrent.factor(h, row), bias: biasGradient)
         } else {
-            input.addGradient(product, x, dz, gateWidth, steps: steps, bias: biasGradient)
-            recurrent.addGradient(product, h, dz, gateWidth, steps: steps, bias: nil)
+            input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
+            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
         }
     }
 
@@ -309,13 +330,17 @@ final class LSTMTape: CellTape {
         self.active = active
         self.dc = dc
         self.temporary = temporary
-        isPlain = cell.activation.elementwise?.kind == Int32(CZ_TANH.rawValue)
-            && cell.recurrentActivation.elementwise?.kind == Int32(CZ_SIGMOID.rawValue)
+        isPlain = LSTMTape.isPlain(cell)
         super.init(cell, binding, steps, mask, buffers, gates: 4)
     }
 
+    static func isPlain(_ cell: LSTMCell) -> Bool {
+        cell.activation.elementwise?.kind == Int32(CZ_TANH.rawValue)
+            && cell.recurrentActivation.elementwise?.kind == Int32(CZ_SIGMOID.rawValue)
+    }
+
     override func state(_ index: Int, _ step: Int) -> Floats { (index == 0 ? h : c) + step &* size }
-    override func stateGradient(_ index: Int, _ step: Int) -> Floats { index == 0 ? dh + step &* size : dc }
+    override func stateGradient(_ index: Int) -> Floats { index == 0 ? carry : dc }
 
     override func begin(_ pass: Pass) {
         super.begin(pass)
@@ -355,15 +380,9 @@ final class LSTMTape: CellTape {
 
     override func stepBack(_ s: Int, _ span: Span) {
         for row in span.first..<(span.first &+ span.count) {
-            let place = s &* rows &+ row
-            let d = dz + place &* gateWidth, gates = z + place &* gateWidth
-            let dh = dh + (place &+ rows) &* units, before = dh - rows &* units, dc = dc + row &* units
-            if isMasked(s, row, span) {
-                clear(d, gateWidth)
-                add(dh, to: before, units)
-                continue
-            }
-            let at = (place &+ rows) &* units
+            guard takeCarry(s, row, span) else { continue }
+            let place = s &* rows &+ row, at = (place &+ rows) &* units
+            let d = dz + place &* gateWidth, gates = z + place &* gateWidth, dh = dh + place &* units, dc = dc + row &* units
             let active = active + at, cBefore = c + place &* units
             if isPlain {
                 parameters.kernels.pointee.lstm_gates_back(1, units, gates, cBefore, active, dh, dc, d)
@@ -385,10 +404,10 @@ final class LSTMTape: CellTape {
             backpropagate(cell.activation, place, 2)
             backpropagate(cell.recurrentActivation, place, 3)
         }
-        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: dh + (s &* rows &+ span.first) &* units, units)
+        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
     }
 
-    override func addGradients(steps: Int) { addGradients(recurrent, steps: steps) }
+    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
 }
 
 final class SimpleRNNTape: CellTape {
@@ -417,20 +436,15 @@ final class SimpleRNNTape: CellTape {
 
     override func stepBack(_ s: Int, _ span: Span) {
         for row in span.first..<(span.first &+ span.count) {
+            guard takeCarry(s, row, span) else { continue }
             let place = s &* rows &+ row
-            let d = dz + place &* units, dh = dh + (place &+ rows) &* units
-            if isMasked(s, row, span) {
-                clear(d, units)
-                add(dh, to: dh - size, units)
-                continue
-            }
-            d.copy(from: dh, count: units)
+            (dz + place &* units).copy(from: dh + place &* units, count: units)
             backpropagate(cell.activation, place, 0)
         }
-        recurrent.multiplyTransposed(dz + s &* size, span, units, addTo: dh + (s &* size &+ span.first &* units), units)
+        recurrent.multiplyTransposed(dz + s &* size, span, units, addTo: carry + span.first &* units, units)
     }
 
-    override func addGradients(steps: Int) { addGradients(recurrent, steps: steps) }
+    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
 }
 
 final class GRUTape: CellTape {
@@ -441,16 +455,14 @@ final class GRUTape: CellTape {
     /// reset_after: b₁ + h·U [steps][rows][3·units]; else r·h [steps][rows][units]. And its gradient.
     private let inner: Floats
     private let dInner: Floats
-    private let temporary: Floats
 
     init(_ cell: GRUCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
-         _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats, temporary: Floats) {
+         _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats) {
         self.cell = cell
         self.recurrent = recurrent
         self.last = last
         self.inner = inner
         self.dInner = dInner
-        self.temporary = temporary
         super.init(cell, binding, steps, mask, buffers, gates: 3)
     }
 
@@ -505,23 +517,19 @@ final class GRUTape: CellTape {
     override func stepBack(_ s: Int, _ span: Span) {
         let width = gateWidth, own = span.first..<(span.first &+ span.count)
         for row in own {
+            guard takeCarry(s, row, span) else { continue }
             let place = s &* rows &+ row
             let d = dz + place &* width, gates = z + place &* width
-            let dh = dh + (place &+ rows) &* units, dBefore = dh - size, before = h + place &* units
-            if isMasked(s, row, span) {
-                clear(d, width)
-                add(dh, to: dBefore, units)
-                continue
-            }
+            let dh = dh + place &* units, carry = carry + row &* units, before = h + place &* units
             for unit in 0..<units {
                 let update = gates[unit], candidate = gates[2 &* units &+ unit]
                 d[unit] = dh[unit] * (before[unit] - candidate)
                 d[2 &* units &+ unit] = dh[unit] * (1 - update)
-                dBefore[unit] += dh[unit] * update
+                carry[unit] = dh[unit] * update
             }
             backpropagate(cell.activation, place, 2)
         }
-        let d = dz + s &* rows &* width, dBefore = dh + s &* size
+        let d = dz + s &* rows &* width
         if let last {
             // dInner is then the gradient of r·h.
             let dInner = dInner + s &* size, place = span.first &* units
@@ -531,11 +539,11 @@ final class GRUTape: CellTape {
                 let at = row &* units, gates = z + (s &* rows &+ row) &* width, d = d + row &* width
                 for unit in 0..<units {
                     d[units &+ unit] = dInner[at &+ unit] * h[s &* size &+ at &+ unit]
-                    dBefore[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
+                    carry[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
                 }
                 backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
             }
-            recurrent.multiplyTransposed(d, span, width, addTo: dBefore + span.first &* units, units)
+            recurrent.multiplyTransposed(d, span, width, addTo: carry + span.first &* units, units)
         } else {
             let dInner = dInner + s &* rows &* width, inner = inner + s &* rows &* width
             for row in own {
@@ -547,18 +555,18 @@ final class GRUTape: CellTape {
                 for i in 0..<(2 &* units) { dInner[at &+ i] = d[i] }
                 for i in (2 &* units)..<width { dInner[at &+ i] = d[i] * gates[i &- units] }
             }
-            recurrent.multiplyTransposed(dInner, span, width, addTo: dBefore + span.first &* units, units)
+            recurrent.multiplyTransposed(dInner, span, width, addTo: carry + span.first &* units, units)
         }
     }
 
-    override func addGradients(steps: Int) {
+    override func addGradients(_ first: Int, _ end: Int) {
         let product = parameters.product
-        input.addGradient(product, x, dz, gateWidth, steps: steps, bias: biasGradient)
+        input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
         if let last {
-            recurrent.addGradient(product, h, dz, gateWidth, steps: steps, bias: nil)
-            last.addGradient(product, inner, dz + 2 &* units, gateWidth, steps: steps, bias: nil)
+            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
+            last.addGradient(product, inner, dz + 2 &* units, gateWidth, first, end, bias: nil)
         } else {
-            recurrent.addGradient(product, h, dInner, gateWidth, steps: steps, bias: biasGradient.map { $0 + gateWidth })
+            recurrent.addGradient(product, h, dInner, gateWidth, first, end, bias: biasGradient.map { $0 + gateWidth })
         }
     }
 }

@@ -176,25 +176,17 @@ final class Matrix {
 /// A matrix [inputs][outputs] in the kernels' panels.
 @inline(never)
 func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ panels: Floats) {
-    var panel = panels
-    var column = 0
-    while column < outputs {
-        let lanes = min(16, outputs &- column)
-        var source = matrix + column
-        if lanes == 16 {
-            for _ in 0..<inputs {
-                UnsafeMutableRawPointer(panel).storeBytes(of: UnsafeRawPointer(source).loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
-                panel += 16
-                source += stride
-            }
-        } else {
-            for _ in 0..<inputs {
-                for lane in 0..<16 { panel[lane] = lane < lanes ? source[lane] : 0 }
-                panel += 16
-                source += stride
-            }
+    let wholes = outputs / 16, rest = outputs &- 16 &* wholes
+    for k in 0..<inputs {
+        var source = UnsafeRawPointer(matrix + k &* stride), panel = UnsafeMutableRawPointer(panels + k &* 16)
+        for _ in 0..<wholes {
+            panel.storeBytes(of: source.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
+            source += 64
+            panel += 64 &* inputs
         }
-        column = column &+ 16
+        if rest == 0 { continue }
+        let lanes = source.assumingMemoryBound(to: Float.self), last = panel.assumingMemoryBound(to: Float.self)
+        for lane in 0..<16 { last[lane] = lane < rest ? lanes[lane] : 0 }
     }
 }
 
@@ -221,18 +213,30 @@ func packTransposed(_ matrix: Given, _ stride: Int, rows: Int, columns: Int, _ p
 /// out [columns][rows] of x [rows][columns].
 @inline(never)
 func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats) {
-    var row = 0
-    while row < rows {
-        let end = min(rows, row &+ 16)
-        for column in 0..<columns {
-            var source = x + (row &* stride &+ column)
-            let target = out + column &* rows
-            for r in row..<end {
-                target[r] = source.pointee
-                source += stride
-            }
+    var column = 0
+    while column &+ 4 <= columns {
+        var row = 0
+        while row &+ 4 <= rows {
+            let source = x + (row &* stride &+ column), target = out + (column &* rows &+ row)
+            func four(_ row: Int) -> SIMD4<Float> { UnsafeRawPointer(source + row &* stride).loadUnaligned(as: SIMD4<Float>.self) }
+            func put(_ column: Int, _ values: SIMD4<Float>) { UnsafeMutableRawPointer(target + column &* rows).storeBytes(of: values, as: SIMD4<Float>.self) }
+            let above = SIMD8(lowHalf: four(0), highHalf: four(1)), below = SIMD8(lowHalf: four(2), highHalf: four(3))
+            let even = SIMD8(lowHalf: above.evenHalf, highHalf: below.evenHalf), odd = SIMD8(lowHalf: above.oddHalf, highHalf: below.oddHalf)
+            put(0, even.evenHalf)
+            put(1, odd.evenHalf)
+            put(2, even.oddHalf)
+            put(3, odd.oddHalf)
+            row = row &+ 4
         }
-        row = end
+        while row < rows {
+            for i in column..<(column &+ 4) { out[i &* rows &+ row] = x[row &* stride &+ i] }
+            row = row &+ 1
+        }
+        column = column &+ 4
+    }
+    while column < columns {
+        for row in 0..<rows { out[column &* rows &+ row] = x[row &* stride &+ column] }
+        column = column &+ 1
     }
 }
 

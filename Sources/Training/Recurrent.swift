@@ -171,25 +171,33 @@ final class RecurrentTape: TapeOperation {
         }
     }
 
-    /// The one that runs backward.
+    /// The steps first ..< end of a segment, which run backward.
     private var segment = 0
+    private var first = 0
+    private var end = 0
 
     override func backward() {
         guard outputs[0].gradient != nil else { return }
         eachState { state, cell, index, _ in
-            let place = cell.stateGradient(index, steps(segments &- 1))
+            let place = cell.stateGradient(index)
             clear(place, cell.size)
             if state < links.count, let given = links[state].finalGradient { add(given, to: place, cell.size) }
             if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given, to: place, cell.size) }
         }
         for index in (0..<segments).reversed() {
             segment = index
-            parameters.team.run(self, Phase.backward.rawValue)
-            held = segment
-            for cell in cells { cell.addGradients(steps: steps(segment)) }
+            end = steps(segment)
+            while end > 0 {
+                // As many steps as fill the product's chunk: what they left is still near.
+                first = max(0, end &- max(1, GradientProduct.chunk / rows))
+                parameters.team.run(self, Phase.backward.rawValue)
+                for cell in cells { cell.addGradients(first, end) }
+                end = first
+            }
+            held = cells.contains { $0.losesGates } ? -1 : segment
         }
         eachState { state, cell, index, _ in
-            let place = cell.stateGradient(index, 0)
+            let place = cell.stateGradient(index)
             if state < links.count, links[state].initial != nil || state >= initialStates.count {
                 links[state].gradient.copy(from: place, count: cell.size)
             } else if state < initialStates.count, let gradient = initialStates[state].gradient {
@@ -200,24 +208,23 @@ final class RecurrentTape: TapeOperation {
 
     private func runBackward(_ span: Span) {
         guard let dy = outputs[0].gradient else { return }
-        if held != segment { run(segment, span) }
         let last = cells[cells.count - 1], units = last.units
-        for cell in cells {
-            let own = span.first &* cell.units, count = span.count &* cell.units
-            // What the segment behind this one gave its first states, it gives this one's last.
-            if segment < segments &- 1 { (cell.dh + (span.steps &* cell.size &+ own)).copy(from: cell.dh + own, count: count) }
-            for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ own), count) }
-        }
-        eachOutput(span) { step, row, place in
-            if !isBlank(span.start &+ step, row) { add(dy + place, to: last.dh + ((step &+ 1) &* rows &+ row) &* units, units) }
+        if end == span.steps {
+            if held != segment { run(segment, span) }
+            for cell in cells {
+                for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ span.first &* cell.units), span.count &* cell.units) }
+            }
+            eachOutput(span) { step, row, place in
+                if !isBlank(span.start &+ step, row) { (last.dh + (step &* rows &+ row) &* units).copy(from: dy + place, count: units) }
+            }
         }
         for number in (0..<cells.count).reversed() {
             if number > 0 {
                 let below = cells[number - 1]
-                cells[number].backward(span, dx: below.dh + (below.size &+ span.first &* below.units), below.units, below.size)
+                cells[number].backward(span, first, end, dx: below.dh + span.first &* below.units, below.units, below.size)
             } else {
                 let dx = input.gradient.map { $0 + (span.first &* time &+ moment(span.start)) &* features }
-                cells[0].backward(span, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
+                cells[0].backward(span, first, end, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
             }
         }
     }

@@ -61,7 +61,7 @@ final class GradientProduct: SharedWork {
     }
 
     /// Rows that are packed at once.
-    private static let chunk = 256
+    static let chunk = 256
 
     private let kernels: UnsafePointer<cz_kernels>
     private let team: Team

@@ -107,7 +107,8 @@ typedef enum cz_update_kind {
     CZ_SGD = 0, CZ_RMSPROP, CZ_ADAM, CZ_ADAMW, CZ_NADAM, CZ_ADAGRAD, CZ_ADAMAX, CZ_LION
 } cz_update_kind;
 
-/* `count` weights w by their gradients g. m, v, third: what the optimizer keeps, as far as it does. */
+/* `count` weights w by their gradients g. m, v, third: what the optimizer keeps, as far as it does; else the one before again.
+ * All are whole blocks of 16. */
 typedef struct cz_update {
     int32_t kind;                               /* cz_update_kind */
     int32_t nesterov, centered;
@@ -144,8 +145,8 @@ typedef struct cz_kernels {
     /* Backward: dz, the sums' gradients, from dh and dc, which becomes the gradient of c before. */
     void (*lstm_gates_back)(long rows, long units, const float *z, const float *c, const float *active, const float *dh,
                             float *dc, float *dz);
-    /* dx = dy · the derivative, from outputs y; for CZ_SIGMOID and CZ_TANH. dx may be dy. */
-    void (*activate_back)(int32_t kind, const float *y, const float *dy, float *dx, long count);
+    /* dx = dy · the derivative at x, which gave y; for CZ_SIGMOID, CZ_TANH and CZ_RELU. dx may be dy. */
+    void (*activate_back)(const cz_activation *, const float *x, const float *y, const float *dy, float *dx, long count);
     void (*update)(const cz_update *);
 } cz_kernels;
 

@@ -273,10 +273,12 @@ class Model:
         batches = [len(value) for value in inputs]
         if len(set(batches)) > 1:
             raise InvalidArgumentError(f"expected one batch size for all inputs, received {batches}")
-        times = (ctypes.c_size_t * len(inputs))(
-            *(value.shape[1] if tensor.has_time else 0 for tensor, value in zip(self.inputs, inputs))
-        )
-        return inputs, batches[0], times
+        return inputs, batches[0], self._times(inputs)
+
+    def _times(self, inputs: list[Array]) -> ctypes.Array[ctypes.c_size_t]:
+        """The lengths of the inputs' time axes."""
+        lengths = (value.shape[1] if tensor.has_time else 0 for tensor, value in zip(self.inputs, inputs))
+        return (ctypes.c_size_t * len(inputs))(*lengths)
 
     def pool(self, threads: int | None = None) -> Pool:
         """A pool: thousands of streams on this model, of which a step computes those that are ready.

@@ -35,6 +35,14 @@ def test_nested():
     assert table.splitlines() == [f"{letter}  {MORSE[' abcdefghijklmnopqrstuvwxyz'.index(letter)]}" for letter in text]
 
 
+def test_spelling():
+    assert run(EXAMPLES / "spelling" / "spelling.py", "Mixtures").splitlines() == [
+        "m  i   x    t   u  r   e  s",
+        "M  IH  K S  CH  ·  ER  ·  Z",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("file", ["rain.keras", "rain.h5"])
 def test_rain(file):
     done = subprocess.run([sys.executable, RAIN / "rain.py", RAIN / file], capture_output=True, text=True)

@@ -8,11 +8,28 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
+SAID = {
+    "knightly": "N AY T L IY",
+    "mixtures": "M IH K S CH ER Z",
+    "autograph": "AO T OW G R AE F",
+    "psychology": "S AY K AA L AH JH IY",
+    "scherzo": "SH EH R Z OW",
+    "don't": "D OW N T",
+}
+
 
 @pytest.fixture
 def example(monkeypatch):
     monkeypatch.syspath_prepend(REPOSITORY / "examples" / "spelling")
     return importlib.import_module
+
+
+def test_what_the_kept_models_say(example):
+    speller = example("spelling").Speller.load()
+    together = speller(list(SAID))
+    assert [" ".join(sum(sounds, [])) for sounds in together] == list(SAID.values())
+    assert together == [speller([word])[0] for word in SAID]
+    assert together[1] == [["M"], ["IH"], ["K", "S"], ["CH"], [], ["ER"], [], ["Z"]]
 
 
 def test_letters_and_phonemes_find_each_other(example):

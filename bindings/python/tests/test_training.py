@@ -403,3 +403,39 @@ def test_history_plots():
     x, y = rain_data()
     axes = trainer().fit(x[:32], y[:32], epochs=2, verbose=False).plot()
     assert [line.get_label() for line in axes.lines] == ["loss"]
+
+
+@pytest.mark.parametrize("threads, memory_limit", [(2, 0), (3, 0), (1, 220_000), (2, 220_000)])
+def test_threads_and_a_memory_limit_leave_the_bits(threads, memory_limit):
+    layers = [
+        ("LSTM", {"units": 9, "return_sequences": True, "dropout": 0.2, "recurrent_dropout": 0.1}),
+        ("GRU", {"units": 6, "return_sequences": True, "go_backwards": True}),
+        ("Bidirectional", {"layer": {"module": "keras.layers", "class_name": "SimpleRNN",
+                                     "config": {"name": "inner", "units": 4, "return_sequences": True}}}),
+        ("GRU", {"units": 5, "reset_after": False}),
+        ("Dense", {"units": 2}),
+    ]  # fmt: skip
+    x, y = samples(8, 40, 3, seed=1), samples(8, 2, seed=2)
+    models = [cadenza.build(None, 3, layers, seed=3) for _ in range(2)]
+    one = cadenza.Trainer(models[0], "mse", seed=1)
+    other = cadenza.Trainer(models[1], "mse", seed=1, threads=threads, memory_limit=memory_limit)
+    for _ in range(3):
+        assert one.update(x, y) == other.update(x, y)
+    assert_same_weights(*models)
+    assert one.checkpoint() == other.checkpoint()
+
+    tapes = [cadenza.Tape(models[0]), cadenza.Tape(models[0], threads=threads, memory_limit=memory_limit)]
+    answers = [tape.forward(x, seed=7) for tape in tapes]
+    assert_same_bits(*answers)
+    for _ in range(2):  # a run can be run backward any number of times
+        for gradients in zip(*[(*found.weights.values(), *found.inputs) for found in [tape.backward(y) for tape in tapes]]):
+            assert_same_bits(*gradients)
+
+
+def test_a_memory_limit_that_is_too_small():
+    x, y = rain_data()
+    ours = trainer(memory_limit=1000)
+    before = ours.checkpoint()
+    with pytest.raises(cadenza.OutOfMemoryError, match="memory_limit"):
+        ours.update(x[:8], y[:8])
+    assert ours.checkpoint() == before

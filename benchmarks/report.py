@@ -1,0 +1,109 @@
+"""What comes of the results: verdicts, tables, a plot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import shutil
+import time
+from pathlib import Path
+
+from targets import TARGETS, Figures
+
+PACKAGES = {"litert": "ai-edge-litert"}
+UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+START = "## Results"
+
+
+def header(missing, kernels, modules):
+    versions = {}
+    for module in modules:
+        try:
+            versions[module] = importlib.metadata.version(PACKAGES.get(module, module))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"date": time.strftime("%Y-%m-%d"), "processor": processor(), "kernels": kernels, "versions": versions, "missing": missing,
+            "notes": [], "workloads": {}}  # fmt: skip
+
+
+def processor():
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def judge(results):
+    """Adds the targets: value and verdict, None where something was not measured."""
+    figures, results["targets"] = Figures(results), []
+    for target in TARGETS:
+        try:
+            value = target.figure(figures)
+        except LookupError:
+            value = None
+        title = results["workloads"].get(target.workload, {}).get("title", target.workload)
+        verdict = None if value is None else target.reached(value)
+        results["targets"].append({"workload": title, "what": target.what, "bound": target.bound, "unit": target.unit, "value": value, "reached": verdict})
+
+
+def duration(seconds):
+    scale, unit = next(((scale, unit) for scale, unit in UNITS if seconds >= scale), UNITS[-1])
+    return f"{seconds / scale:.3g} {unit}" if seconds < 100 * scale else f"{seconds / scale:.0f} {unit}"
+
+
+def quantity(value, unit):
+    if value is None:
+        return "not measured"
+    return f"{value:.1%}" if unit == "%" else f"{value:.3g} {unit}"
+
+
+def table(heads, rows):
+    return ["| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows)] + [""]
+
+
+def text(results):
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines = [f"{results['date']}, {results['processor']}, kernels {results['kernels']}; {versions}.", ""]
+    machine = {}
+    for row in results["workloads"].get("machine", {}).get("rows", []):
+        kind = "GFLOP/s of multiply-adds" if row["form"] == "multiply-adds" else f"GB/s {row['form']}"
+        machine[kind, row["threads"]] = f"{1e-9 / row['median']:.0f} {kind}" + (f" on {row['threads']} threads" if row["threads"] > 1 else "")
+    lines += ["This machine: " + "; ".join(machine.values()) + ".", ""]
+    verdicts = {True: "yes", False: "**no**", None: ""}
+    lines += table(["workload", "compared", "must reach", "measured", "reached"],
+                   [[t["workload"], t["what"], t["bound"], quantity(t["value"], t["unit"]), verdicts[t["reached"]]] for t in results["targets"]])  # fmt: skip
+    rows = []
+    for name, workload in results["workloads"].items():
+        if name == "machine":
+            continue
+        ours = least(workload)
+        for row in sorted(workload["rows"], key=lambda row: (row["threads"], row["median"])):
+            ratio = f"{row['median'] / ours[row['threads']]:.3g}" if row["threads"] in ours else ""
+            rows.append([workload["title"], f"{row['contestant']}, {row['form']}", str(row["threads"]), duration(row["median"]), duration(row["p99"]), ratio])
+    lines += table(["workload", "contestant", "threads", "median", "p99", "× Cadenza's"], rows)
+    lines += [f"- {name} is missing: {why}" for name, why in results["missing"].items()]
+    lines += [f"- {note}" for note in results["notes"]]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def least(workload):
+    """Cadenza's median by threads, from C with the kernels that it chooses."""
+    ours = {}
+    for row in workload["rows"]:
+        if row["contestant"] == "Cadenza" and row["form"] != "C, bare steps":
+            ours[row["threads"]] = min(row["median"], ours.get(row["threads"], row["median"]))
+    return ours
+
+
+def record(text, picture, folder):
+    readme = folder / "README.md"
+    before = readme.read_text().split(START)[0]
+    readme.write_text(f"{before}{START}\n\n{text}\n![Medians of all contestants](bench.png)\n")
+    shutil.copy(picture, folder)
+
+
+def plot(results, path):
+    """Bars of how many times Cadenza's median each contestant takes, workload by workload."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        return print("matplotlib is not installed: no plot")
