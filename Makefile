@@ -82,6 +82,22 @@ arm64:
 fuzz:
 	@Tests/fuzz/run.sh $(SECONDS)
 
+# ── Benchmarks ───────────────────────────────────────────────────────────────────────────────────────────
+
+BENCH        ?=
+BENCH_PYTHON ?= .venv-bench/bin/python
+
+.venv-bench/ready: benchmarks/requirements.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 or later, with venv and ensurepip, was not found: make PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv-bench
+	@for package in $$(grep -v '^#' $<); do \
+		.venv-bench/bin/pip install --quiet --disable-pip-version-check "$$package" || echo "$$package is left out" >&2; done
+	@touch $@
+
+.PHONY: bench
+bench: library $(if $(findstring .venv-bench,$(BENCH_PYTHON)),.venv-bench/ready)
+	@CC=$(CC) PYTHONPATH=bindings/python $(BENCH_PYTHON) benchmarks/bench.py $(BENCH)
+
 # ── Packages ─────────────────────────────────────────────────────────────────────────────────────────────
 
 .PHONY: wheel
@@ -100,7 +116,7 @@ install: library
 
 .PHONY: clean
 clean:
-	@rm -rf .build build .venv
+	@rm -rf .build build .venv .venv-bench
 
 .PHONY: help
 help:
@@ -109,6 +125,7 @@ help:
 	@echo "               says how WORDS sound"
 	@echo "make test      everything that is tested"
 	@echo "make arm64     build/arm64/libcadenza.so, cross-built"
+	@echo "make bench     Cadenza beside other libraries and the machine's limits: a table, a plot; BENCH=--quick, BENCH=--record"
 	@echo "make fuzz      SECONDS=$(SECONDS) of fuzzing for each kind of file"
 	@echo "make wheel     a Python wheel in build/"
 	@echo "make install   PREFIX=$(PREFIX): library, header, pkg-config file"

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from workloads import RAIN_FILE, Workload, workloads
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 FOLDER = REPOSITORY / "build" / "bench"
+PATIENCE = 300  # seconds without an answer, after which a contestant is given up
 CLOSE = 1e-4  # answers agree, relative to the largest
 CONTESTANTS = {
     "Limit": "limits",
@@ -103,12 +105,15 @@ class Worker:
         os.environ.update(kept)
 
     def ask(self, message):
-        self.pipe.send(message)
+        with suppress(OSError):  # a process that has ended says so in its answer
+            self.pipe.send(message)
 
     def answer(self):
         try:
+            if not self.pipe.poll(PATIENCE):
+                self.process.kill()
             return self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return "its process ended"
 
 
@@ -190,7 +195,7 @@ def main():
     parser.add_argument("--record", action="store_true", help="put table and plot into benchmarks/")
     parser.add_argument("--only", help="names of workloads, with commas between")
     options = parser.parse_args()
-    number, seconds = (3, 0.04) if options.quick else (9, 0.15)
+    number, seconds = (3, 0.04) if options.quick else (7, 0.15)
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     compiled()

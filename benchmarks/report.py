@@ -11,9 +11,10 @@ from pathlib import Path
 
 from targets import TARGETS, Figures
 
-PACKAGES = {"litert": "ai-edge-litert"}
+PACKAGES = {"litert": "ai-edge-litert", "tensorflow": "tensorflow-cpu"}
 UNITS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 START = "## Results"
+COLOURS = {"Cadenza": "#d1495b", "Limit": "#66a182"}
 
 
 def header(missing, kernels, modules):
@@ -102,8 +103,42 @@ def record(text, picture, folder):
 
 
 def plot(results, path):
-    """Bars of how many times Cadenza's median each contestant takes, workload by workload."""
+    """For each workload a bar for each contestant in its best form: how long it takes, over Cadenza."""
     try:
         from matplotlib import pyplot
     except ImportError:
         return print("matplotlib is not installed: no plot")
+    panels = [(workload, threads) for name, workload in results["workloads"].items() if name != "machine" for threads in least(workload)]
+    panels = [(workload, threads, best(workload, threads)) for workload, threads in panels]
+    panels = [panel for panel in panels if len(panel[2]) > 2]
+    if not panels:
+        return
+    columns = 2
+    lines = -(-len(panels) // columns)
+    figure, grid = pyplot.subplots(lines, columns, figsize=(13, 2.3 * lines), squeeze=False, layout="constrained", sharex=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (workload, threads, bars) in zip(grid.flat, panels):
+        ours = least(workload)[threads]
+        names = list(bars)
+        ratios = [bars[name] / ours for name in names]
+        drawn = axes.barh(names, ratios, color=[COLOURS.get(name, "#a9b4c2") for name in names], left=0)
+        axes.bar_label(drawn, [f"{duration(bars[name])}" for name in names], padding=3, fontsize=8)
+        axes.set(xscale="log", xlim=(0.2, 3000))
+        axes.axvline(1, color="#444444", linewidth=0.8)
+        axes.invert_yaxis()
+        axes.tick_params(labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(f"{workload['title']}, {threads} thread{'s' * (threads > 1)}, a {workload['unit']}", fontsize=9, loc="left")
+    figure.suptitle(f"Time over Cadenza's (its own: 1); shorter is better. {results['processor']}, {results['date']}", fontsize=11)
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def best(workload, threads):
+    """The least median of each contestant, least first."""
+    found = {}
+    for row in sorted(workload["rows"], key=lambda row: row["median"]):
+        if row["threads"] == threads and row["form"] != "C, bare steps":
+            found.setdefault(row["contestant"], row["median"])
+    return found

@@ -64,6 +64,14 @@ def scaling(workload: str) -> Callable[[Figures], float]:
     return lambda f: f.ours(workload, 1) / f.ours(workload, 2)
 
 
+def narrow(precision: str) -> Callable[[Figures], float]:
+    return lambda f: f.ours("narrow", form="float32") / f.ours("narrow", form=precision)
+
+
+def trained(workload: str) -> Callable[[Figures], float]:
+    return ahead(workload, "TensorFlow", "PyTorch", "JAX", threads=2, ours="Python")
+
+
 BANDWIDTH = "of the read bandwidth of what holds the weights"
 TARGETS = [
     Target("rain", "time, over reading the weights from L1", lambda f: f.ours("rain") / f.of("rain", "Limit"), most=1.6),
@@ -86,6 +94,11 @@ TARGETS = [
     Target("sine", "best of XLA's loops", ahead("sine", "JAX", "TensorFlow", ours="C, fed back"), least=1),
     Target("characters", "time, over JAX's fori_loop", lambda f: f.ours("characters") / f.of("characters", "JAX"), most=0.8),
     Target("nested", "PyTorch, forward, 2 threads", ahead("nested", "PyTorch", threads=2), least=2),
+    Target("narrow", "bf16: float32's time over it", narrow("bf16"), least=1.8),
+    Target("narrow", "int8: float32's time over it", narrow("int8"), least=3.2),
+    Target("training-rain", "best of TensorFlow, PyTorch, JAX, 2 threads", trained("training-rain"), least=4),
+    Target("training-sequence", "best of TensorFlow, PyTorch, JAX, 2 threads", trained("training-sequence"), least=1.5),
+    Target("training-nested", "PyTorch, forward and backward, 2 threads", ahead("training-nested", "PyTorch", threads=2, ours="Python"), least=2),
     Target("tail", "p99.9 over the median", lambda f: f.ours("tail", key="p999") / f.ours("tail"), most=3),
     Target("load", "from load to first answer", lambda f: f.ours("load") * 1e3, most=2, unit="ms"),
 ]

@@ -105,6 +105,10 @@ def workloads(rain: list[np.ndarray]) -> list[Workload]:
                  (("Embedding", CHARACTERS), ("LSTM", 128), ("LSTM", 128), ("Dense", CHARACTERS, "softmax")), CHARACTERS, steps=1000),
         Workload("nested", "nested LSTM 128 → LSTM 128, Dense 32", "nested", (("LSTM", 128),), 64, floats(50, 32, 64), "run", (1, 2),
                  below=below, counts=counts),
+        Workload("narrow", "stream of LSTM 1024, narrow weights", "narrow", (("LSTM", 1024),), 256, floats(SAMPLES, 1, 256)),
+        Workload("training-rain", "training: the rain model, 32 × 7", "training", unit="update", threads=(2,)),
+        Workload("training-sequence", "training: LSTM 128, Dense 64, 32 × 100", "training", unit="update", threads=(2,)),
+        Workload("training-nested", "training: nested LSTM 128 → LSTM 128", "training", unit="update", threads=(2,)),
         Workload("tail", "the rain model, each step timed", "tail", RAIN, 3, floats(SAMPLES, 1, 3), weights=rain),
         Workload("load", "rain.keras loaded, first answer, fresh process", "load", unit="process"),
     ]

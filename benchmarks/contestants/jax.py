@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from workloads import TEMPERATURE
+import training as arrays
+from workloads import RAIN, TEMPERATURE, shapes
 
 from . import Entry, cells
 
@@ -93,3 +94,48 @@ def characters(workload, _threads):
         y, after = one(weights, jnp.array([number]), after)
         answers.append(np.asarray(y[0]))
     return [Entry("jit, fori_loop", lambda: loop(weights, states, key).block_until_ready(), workload.steps, np.stack(answers))]
+
+
+def training(workload, _threads):
+    """Updates of training.py's models by Adam, compiled as one function, weights and moments donated."""
+    made = {"training-rain": (rain_loss, (RAIN, 3), arrays.rain_x, arrays.rain_y),
+            "training-sequence": (sequence_loss, ((("LSTM", 128), ("Dense", 64)), 64), arrays.sequence_x, arrays.sequence_y)}  # fmt: skip
+    if workload.name not in made:
+        return []
+    loss, layers, x, y = made[workload.name]
+    weights = [jax.random.normal(jax.random.key(number), shape) * 0.1 for number, shape in enumerate(shapes(*layers))]
+    x, y = jax.device_put(x.transpose(1, 0, 2)), jax.device_put(y)
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(kept, x, y):
+        weights, means, squares, number = kept
+        value, gradients = jax.value_and_grad(loss)(weights, x, y)
+        rate = 1e-3 * jnp.sqrt(1 - 0.999**number) / (1 - 0.9**number)
+        means = [m + 0.1 * (g - m) for m, g in zip(means, gradients)]
+        squares = [v + 0.001 * (g * g - v) for v, g in zip(squares, gradients)]
+        weights = [w - rate * m / (jnp.sqrt(v) + 1e-7) for w, m, v in zip(weights, means, squares)]
+        return (weights, means, squares, number + 1), value
+
+    kept = [(weights, *([jnp.zeros_like(weight) for weight in weights] for _ in range(2)), jnp.ones(()))]
+
+    def run():
+        kept[0], value = update(kept[0], x, y)
+        return float(value)
+
+    return [Entry("jit", run)]
+
+
+def whole(weights, x):
+    states = jnp.zeros((x.shape[1], weights[1].shape[0]))
+    return scanned(weights, x, states, states)
+
+
+def rain_loss(weights, x, y):
+    leaky = partial(jax.nn.leaky_relu, negative_slope=0.3)
+    logits = leaky(whole(weights[3:6], leaky(whole(weights[:3], x)))[-1]) @ weights[6] + weights[7]
+    return jnp.mean(jnp.maximum(logits, 0) - logits * y + jnp.log1p(jnp.exp(-jnp.abs(logits))))
+
+
+def sequence_loss(weights, x, y):
+    scores = jax.nn.log_softmax(whole(weights[:3], x) @ weights[3] + weights[4])
+    return -jnp.mean(jnp.take_along_axis(scores, y.T[..., None], axis=-1))

@@ -17,12 +17,15 @@ def stepper(workload, threads):
     weights = [tf.constant(weight) for weight in cells.merged(workload)]
     ids = workload.layers[0][0] == "Embedding"
     shape = tf.TensorSpec((rows,), tf.int32, "x") if ids else tf.TensorSpec((rows, workload.features), name="x")
+    place = []  # of the answer among the outputs
     names = [f"s{number}" for number in range(len(workload.states))]
 
     @tf.function(input_signature=[shape, *(tf.TensorSpec((rows, units), name=name) for name, units in zip(names, workload.states))])
     def one(x, *states):
         y, after = cells.step(functions, workload.layers, weights, x, states)
-        return y, *after
+        own = [number for number, state in enumerate(after) if state is y]  # LiteRT gives one tensor one name
+        place[:] = own or [len(after)]
+        return after if own else (*after, y)
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()], tf.Module())
     interpreter = Interpreter(model_content=converter.convert(), num_threads=threads)
@@ -30,8 +33,11 @@ def stepper(workload, threads):
     # Named serving_default_x:0, and PartitionedCall:0, PartitionedCall:1 …
     places = {detail["name"].split("_")[-1].split(":")[0]: interpreter.tensor(detail["index"]) for detail in interpreter.get_input_details()}
     details = sorted(interpreter.get_output_details(), key=lambda detail: int(detail["name"].split(":")[1]))
-    answer, *after = [interpreter.tensor(detail["index"]) for detail in details]
+    after = [interpreter.tensor(detail["index"]) for detail in details]
+    answer = after[place[0]]
     before = [places[name] for name in names]
+    for given in before:
+        given()[...] = 0
     x = np.zeros((1, *shape.shape), shape.dtype.as_numpy_dtype)
     y = np.zeros((1, rows, workload.layers[-1][1]), np.float32)
 

@@ -12,7 +12,7 @@ from cadenza import _bindings as c
 
 from workloads import RAIN_FILE, TEMPERATURE
 
-from . import Entry
+from . import Entry, updates
 
 steps = ctypes.CDLL(os.environ["CADENZA_BENCH_STEPS"])
 OPTIONS = {"LSTM": ("units",), "GRU": ("units",), "LeakyReLU": ("negative_slope",), "Dense": ("units", "activation"), "Embedding": ("output_dim",)}
@@ -84,6 +84,13 @@ def pool(workload, threads):
     return [Entry("C", lambda _=(pool, ids): c.pool_step(*next(again)), len(ids), answer.copy())]
 
 
+def narrow(workload, _threads):
+    model, x = built(workload), workload.x
+    models = {"float32": model, "bf16": model.quantize("bf16"), "int8": model.quantize("int8")}
+    answer = np.empty((1, workload.layers[-1][1]), np.float32)
+    return [Entry(f"{name}, C", stepping(steps.steps_make, one, len(x), x, answer)[0], len(x)) for name, one in models.items()]
+
+
 def sequence(workload, threads):
     model, x = built(workload), np.ascontiguousarray(workload.x.transpose(1, 0, 2))
     answer = np.empty((*x.shape[:2], workload.layers[-1][1]), np.float32)
@@ -152,6 +159,10 @@ def nested(workload, threads):
     generator = cadenza.Nested(a, cadenza.Level(b, counted=True), batch=len(x))
     answer = generator.run(x, counts=counts).values
     return [Entry("C" if threads == 1 else "C, called on threads", in_parts(part, range(len(values))), 1, np.asarray(answer))]
+
+
+def training(workload, threads):
+    return updates.entries(workload, {f"Cadenza, {threads} threads": "Python"})
 
 
 def tail(workload, _threads):

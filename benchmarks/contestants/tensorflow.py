@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from workloads import RAIN_FILE, TEMPERATURE
 
-from . import Entry, cells
+from . import Entry, cells, updates
 
 functions = SimpleNamespace(
     matmul=tf.matmul, concat=lambda parts: tf.concat(parts, -1), split=lambda x, parts: tf.split(x, parts, -1), sigmoid=tf.sigmoid,
@@ -89,6 +89,11 @@ def sine(workload, threads):
 def looped(form, xla, loop, states, steps, compared):
     whole = tf.function(loop, jit_compile=xla)
     return Entry(f"tf.while_loop, {form}", lambda: whole(states).numpy(), steps, whole(states).numpy()[:compared])
+
+
+def training(workload, threads):
+    limit(threads)
+    return updates.entries(workload, {"TensorFlow, tf.function": "tf.function", "TensorFlow, jit_compile": "XLA"})
 
 
 def characters(workload, threads):

@@ -6,7 +6,7 @@ from torch import nn
 
 from workloads import TEMPERATURE
 
-from . import Entry
+from . import Entry, updates
 
 GATES = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}  # PyTorch's order in Keras's: i f c o, r z h
 
@@ -135,3 +135,8 @@ def nested(workload, threads):
 
     unpacked = nn.utils.rnn.pad_packed_sequence(packed())[0]
     return [Entry("eager, padded", padded, 1, answer(padded())), Entry("eager, packed", packed, 1, answer(unpacked))]
+
+
+def training(workload, threads):
+    torch.set_num_threads(threads)
+    return updates.entries(workload, {"PyTorch": "eager"})
