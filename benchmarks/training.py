@@ -68,15 +68,15 @@ def cadenza_nested(threads):
     a, b = cadenza.build(None, 64, [lstm(UNITS)]), cadenza.build(None, UNITS, [("Masking", {"mask_value": 0.0}), lstm(UNITS)])
     above, below = (Tape(model, input_gradients=model is b, threads=threads) for model in (a, b))
     moments = [[(np.zeros_like(w), np.zeros_like(w)) for w in model.get_weights()] for model in (a, b)]
-    scale, rows, number = 2 / used.sum() / UNITS, np.arange(BATCH)[:, None], [0]
+    scale, rows, number = np.float32(2 / used.sum() / UNITS), np.arange(BATCH)[:, None], [0]
+    weight, keep = (used * scale)[..., None], used[..., None].astype(np.float32)
+    reads = ((source[:, None] == np.arange(OUTER)[:, None]) * used[:, None]).astype(np.float32)  # [row, answer, step]
 
     def update():
         ir = above.forward(nested_x)
-        output = below.forward(ir[rows, source] * used[..., None])
-        found = below.backward((output - nested_y) * (used * scale)[..., None])
-        driver = np.zeros_like(ir)
-        np.add.at(driver, (rows, source), found.inputs[0] * used[..., None])
-        gradients = [above.backward(driver).weights, found.weights]
+        output = below.forward(ir[rows, source] * keep)
+        found = below.backward((output - nested_y) * weight)
+        gradients = [above.backward(reads @ found.inputs[0]).weights, found.weights]
         number[0] += 1
         rate = 0.001 * np.sqrt(1 - 0.999 ** number[0]) / (1 - 0.9 ** number[0])
         for model, own, kept in zip((a, b), gradients, moments):
