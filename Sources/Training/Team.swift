@@ -11,7 +11,8 @@ class SharedWork {
 final class Team {
     let count: Int
     private let workers: OpaquePointer
-    private var work = SharedWork()
+    /// Whose work it is: not kept alive, as it keeps us.
+    private var work: Unmanaged<SharedWork>?
     private var phase = 0
 
     init(_ count: Int) throws(Failure) {
@@ -26,7 +27,7 @@ final class Team {
 
     func run(_ work: SharedWork, _ phase: Int) {
         if count == 1 { return work.run(phase, 0, of: 1) }
-        self.work = work
+        self.work = .passUnretained(work)
         self.phase = phase
         cz_workers_run(workers, { context, worker in
             Unmanaged<Team>.fromOpaque(context!).takeUnretainedValue().part(Int(worker))
@@ -35,7 +36,7 @@ final class Team {
 
     private func part(_ worker: Int) {
         let callers = cz_float_mode_enter()
-        work.run(phase, worker, of: count)
+        work?.takeUnretainedValue().run(phase, worker, of: count)
         cz_float_mode_leave(callers)
     }
 }

@@ -455,7 +455,9 @@ class Trainer:
         batch = c.Batch()
         batch.batch = rows
         batch.times = ctypes.cast(times, c.SIZES)
-        batch.inputs, batch.targets, batch.weights = _pointers(inputs), _pointers(targets), _pointers(weights)
+        batch.inputs, batch.targets = _pointers(inputs), _pointers(targets)
+        if steps:
+            batch.weights = _pointers(weights)
         batch.weights_per_step = int(2 in steps)
         batch.carry_state = int(carry_state)
         batch.states = _pointers(given) if given else None
@@ -465,12 +467,12 @@ class Trainer:
         return loss.value, list(parts)
 
     def _states(self, states: Mapping[str, Any] | None, rows: int) -> list[Array | None]:
-        known = {state.key: state.units for state in self._model.states}
-        for key in states or {}:
-            if key not in known:
-                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
         if not states:
             return []
+        known = {state.key: state.units for state in self._model.states}
+        for key in states:
+            if key not in known:
+                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
         arrays = [floats(states[key]) if key in states else None for key in known]
         for (key, units), array in zip(known.items(), arrays):
             if array is not None and array.shape != (rows, units):
