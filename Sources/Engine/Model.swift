@@ -164,6 +164,9 @@ public final class Model {
         version &+= 1
     }
 
+    /// How its large weights are kept.
+    public var precision: Precision { weights.first { $0.precision != .float32 }?.precision ?? .float32 }
+
     /// How many weights are NaN or infinite.
     public var nonfiniteWeights: Int {
         var count = 0
@@ -188,6 +191,7 @@ public final class Model {
         for weight in weights {
             for length in weight.shape { hash.combine(length) }
             hash.combine(weight.values, count: weight.count)
+            if weight.precision != .float32 { hash.combine(Int(weight.precision.rawValue)) }
         }
         knownFingerprint = hash.value
         return hash.value
