@@ -49,6 +49,9 @@ public final class Parameters {
     ///   - frozen: layers that are not trained, by index in the model's entries.
     ///   - memoryLimit: bytes that a tape may take; 0: as many as it needs.
     public static func make(_ model: Model, frozen: [Int], threads: Int, memoryLimit: Int) throws(Failure) -> Parameters {
+        guard model.precision == .float32 else {
+            throw Failure(.unsupported, "a model with \(model.precision.name) weights cannot be trained: train the float32 model, then quantize it")
+        }
         var isFrozen = [Bool](repeating: false, count: model.entries.count)
         for index in frozen { isFrozen[index] = true }
         for (index, entry) in model.entries.enumerated() {
