@@ -38,6 +38,7 @@ public struct SafeTensorsWriter {
     }
 
     /// The same of another type, of `size` bytes a value.
+    @inline(never)
     mutating func add(_ name: Name, shape: [Int], _ type: Name, size: Int, _ values: UnsafeRawPointer,
                       owner: AnyObject?) throws(Failure) {
         guard !name.hasPrefix(SafeTensors.paddingPrefix), name.isUTF8, names.insert(name).inserted else {
