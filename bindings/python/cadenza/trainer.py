@@ -426,8 +426,8 @@ class Trainer:
         return self._call(call, self._padded(self._data(x, y, sample_weight, None)), carry_state, states)
 
     def _call(self, call: Any, data: Batch, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
-        inputs, rows = [floats(value) for value in data.inputs], data.rows
-        times = self._model._times(inputs)
+        inputs = [floats(value) for value in data.inputs]
+        rows, times = len(inputs[0]), self._model._times(inputs)
         targets = [
             None if loss is None or target is None else self._target(index, loss, target, rows, times)
             for index, (loss, target) in enumerate(zip(self._losses, data.targets))
