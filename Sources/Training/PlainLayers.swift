@@ -66,11 +66,11 @@ final class DenseTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) { parameters.team.run(self, 0) }
+    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: vectors &* width &* layer.units) }
 
     override func backward() {
         guard output.gradient != nil else { return }
-        parameters.team.run(self, 1)
+        parameters.team.run(self, 1, products: vectors &* width &* layer.units)
         parameters.product.add(dSums, layer.units, columns: layer.units, rows: vectors, matrix.factor(input.data, width), bias: biasGradient)
     }
 

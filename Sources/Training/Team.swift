@@ -25,8 +25,9 @@ final class Team {
 
     deinit { cz_workers_destroy(workers) }
 
-    func run(_ work: SharedWork, _ phase: Int) {
-        if count == 1 { return work.run(phase, 0, of: 1) }
+    /// - Parameter products: about how many are to be added; so few that waking the others would take longer are done alone.
+    func run(_ work: SharedWork, _ phase: Int, products: Int = .max) {
+        if count == 1 || products < 100_000 { return work.run(phase, 0, of: 1) }
         self.work = .passUnretained(work)
         self.phase = phase
         cz_workers_run(workers, { context, worker in
@@ -105,8 +106,9 @@ final class GradientProduct: SharedWork {
             self.dz = dz + end &* stride
             self.first = first.map { at($0, end) }
             self.second = second.map { at($0, end) }
-            team.run(self, 0)
-            team.run(self, 1)
+            let products = count &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0))
+            team.run(self, 0, products: products)
+            team.run(self, 1, products: products)
         }
     }
 
