@@ -158,7 +158,7 @@ def prepared(workload, workers, notes):
             continue
         for index, (form, answer) in enumerate(forms):
             wanted = answer if wanted is None else wanted
-            if answer is not None and (off := distance(answer, wanted)) > CLOSE:
+            if answer is not None and not (off := distance(answer, wanted)) <= CLOSE:
                 notes.append(f"{worker.name}, {form}, on {workload.title} answers differently, by {off:.2g}: not measured")
             else:
                 entries.append((worker, index, form))

@@ -37,11 +37,13 @@ def judge(results):
     """Adds the targets: value and verdict, None where something was not measured."""
     figures, results["targets"] = Figures(results), []
     for target in TARGETS:
+        if target.workload not in results["workloads"]:
+            continue
         try:
             value = target.figure(figures)
         except LookupError:
             value = None
-        title = results["workloads"].get(target.workload, {}).get("title", target.workload)
+        title = results["workloads"][target.workload]["title"]
         verdict = None if value is None else target.reached(value)
         results["targets"].append({"workload": title, "what": target.what, "bound": target.bound, "unit": target.unit, "value": value, "reached": verdict})
 

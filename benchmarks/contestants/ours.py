@@ -18,10 +18,6 @@ steps = ctypes.CDLL(os.environ["CADENZA_BENCH_STEPS"])
 OPTIONS = {"LSTM": ("units",), "GRU": ("units",), "LeakyReLU": ("negative_slope",), "Dense": ("units", "activation"), "Embedding": ("output_dim",)}
 
 
-def version():
-    return f"{c.version().decode()}, {cadenza.kernels.name()}"
-
-
 def built(workload):
     layers = []
     for kind, *values in workload.layers:
