@@ -86,7 +86,7 @@ static cz_lstm make_lstm(long rows, long inputs, long units) {
     long width = blocks(units) * 16;
     cz_lstm l = { .rows = rows, .inputs = inputs, .units = units,
         .x = random_floats(rows * inputs, 1), .x_stride = inputs,
-        .kernel = random_floats(inputs * width * 4, 0.2f), .recurrent = random_floats(units * width * 4, 0.2f),
+        .kernel.panels = random_floats(inputs * width * 4, 0.2f), .recurrent.panels = random_floats(units * width * 4, 0.2f),
         .bias = random_floats(width * 4, 0.2f), .h = random_floats(rows * width, 1), .c = random_floats(rows * width, 1),
         .state_stride = width, .h_out = random_floats(rows * width, 1), .c_out = random_floats(rows * width, 1),
         .state_out_stride = width, .activation = kind(CZ_TANH), .recurrent_activation = kind(CZ_SIGMOID) };
@@ -94,7 +94,7 @@ static cz_lstm make_lstm(long rows, long inputs, long units) {
 }
 
 static void free_lstm(cz_lstm *l) {
-    const float *all[] = { l->x, l->kernel, l->recurrent, l->bias, l->h, l->c, l->h_out, l->c_out };
+    const float *all[] = { l->x, l->kernel.panels, l->recurrent.panels, l->bias, l->h, l->c, l->h_out, l->c_out };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cz_free((void *)all[i]);
 }
 
@@ -131,12 +131,12 @@ static void bench_lstm(const char *name, long units, long inputs) {
 static void bench_gru(const char *name, long units, long inputs, int reset_after) {
     long width = blocks(units) * 16;
     cz_gru g = { .rows = 1, .inputs = inputs, .units = units, .x = random_floats(inputs, 1), .x_stride = inputs,
-        .kernel = random_floats(inputs * width * 3, 0.2f), .recurrent = random_floats(units * width * 3, 0.2f),
+        .kernel.panels = random_floats(inputs * width * 3, 0.2f), .recurrent.panels = random_floats(units * width * 3, 0.2f),
         .bias = random_floats(width * 3, 0.2f), .h = random_floats(width, 1), .state_stride = width,
         .h_out = random_floats(width, 1), .state_out_stride = width, .scratch = random_floats(width * 2, 1),
         .activation = kind(CZ_TANH), .recurrent_activation = kind(CZ_SIGMOID) };
     if (reset_after) g.recurrent_bias_h = random_floats(width, 0.2f);
-    else g.recurrent_h = random_floats(units * width, 0.2f);
+    else g.recurrent_h.panels = random_floats(units * width, 0.2f);
     double seconds;
     BEST(seconds, 1e-3, kernels.gru(&g));
     report_stream(name, seconds, 12.0 * (double)units * (double)(inputs + units + 1));

@@ -2,7 +2,7 @@
 
     python benchmarks/training.py            numpy and cadenza; what else is installed is measured too
 
-Three models, Adam, 32 rows, two threads:
+Three models, Adam, 32 rows; TensorFlow with the threads that it takes:
 
     rain         LSTM 32, LSTM 16, Dense 1 on 7 steps of 3
     sequence     LSTM 128, Dense 64 with softmax on 100 steps of 64
@@ -68,15 +68,15 @@ def cadenza_nested(threads):
     a, b = cadenza.build(None, 64, [lstm(UNITS)]), cadenza.build(None, UNITS, [("Masking", {"mask_value": 0.0}), lstm(UNITS)])
     above, below = (Tape(model, input_gradients=model is b, threads=threads) for model in (a, b))
     moments = [[(np.zeros_like(w), np.zeros_like(w)) for w in model.get_weights()] for model in (a, b)]
-    scale, rows, number = 2 / used.sum() / UNITS, np.arange(BATCH)[:, None], [0]
+    scale, rows, number = np.float32(2 / used.sum() / UNITS), np.arange(BATCH)[:, None], [0]
+    weight, keep = (used * scale)[..., None], used[..., None].astype(np.float32)
+    reads = ((source[:, None] == np.arange(OUTER)[:, None]) * used[:, None]).astype(np.float32)  # [row, answer, step]
 
     def update():
         ir = above.forward(nested_x)
-        output = below.forward(ir[rows, source] * used[..., None])
-        found = below.backward((output - nested_y) * (used * scale)[..., None])
-        driver = np.zeros_like(ir)
-        np.add.at(driver, (rows, source), found.inputs[0] * used[..., None])
-        gradients = [above.backward(driver).weights, found.weights]
+        output = below.forward(ir[rows, source] * keep)
+        found = below.backward((output - nested_y) * weight)
+        gradients = [above.backward(reads @ found.inputs[0]).weights, found.weights]
         number[0] += 1
         rate = 0.001 * np.sqrt(1 - 0.999 ** number[0]) / (1 - 0.9 ** number[0])
         for model, own, kept in zip((a, b), gradients, moments):
@@ -161,12 +161,13 @@ def tensorflow_nested(_):
 # ── PyTorch ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def torch_update(parts, forward):
+def torch_update(threads, parts, forward):
     import torch
 
     optimizer = torch.optim.Adam([weight for part in parts for weight in part.parameters()], fused=True)
 
     def update():
+        torch.set_num_threads(threads)
         optimizer.zero_grad()
         loss = forward()
         loss.backward()
@@ -176,32 +177,32 @@ def torch_update(parts, forward):
     return update
 
 
-def torch_rain(_):
+def torch_rain(threads):
     import torch
     from torch import nn
 
     parts = nn.LSTM(3, 32, batch_first=True), nn.LSTM(32, 16, batch_first=True), nn.Linear(16, 1)
     x, y, leaky, loss = torch.tensor(rain_x), torch.tensor(rain_y), nn.LeakyReLU(0.3), nn.BCEWithLogitsLoss()
-    return torch_update(parts, lambda: loss(parts[2](leaky(parts[1](leaky(parts[0](x)[0]))[0][:, -1])), y))
+    return torch_update(threads, parts, lambda: loss(parts[2](leaky(parts[1](leaky(parts[0](x)[0]))[0][:, -1])), y))
 
 
-def torch_sequence(_):
+def torch_sequence(threads):
     import torch
     from torch import nn
 
     parts = nn.LSTM(64, UNITS), nn.Linear(UNITS, 64)
     x, y, loss = torch.tensor(sequence_x).transpose(0, 1).contiguous(), torch.tensor(sequence_y.T.copy()).reshape(-1), nn.CrossEntropyLoss()
-    return torch_update(parts, lambda: loss(parts[1](parts[0](x)[0]).reshape(-1, 64), y))
+    return torch_update(threads, parts, lambda: loss(parts[1](parts[0](x)[0]).reshape(-1, 64), y))
 
 
-def torch_nested(_):
+def torch_nested(threads):
     import torch
     from torch import nn
 
     parts = nn.LSTM(64, UNITS, batch_first=True), nn.LSTM(UNITS, UNITS, batch_first=True)
     x, places = torch.tensor(nested_x), torch.tensor(source)[..., None].expand(-1, -1, UNITS)
     y, keep = torch.tensor(nested_y), torch.tensor(used)[..., None]
-    return torch_update(parts, lambda: ((parts[1](parts[0](x)[0].gather(1, places))[0] - y) ** 2 * keep).sum() / used.sum() / UNITS)
+    return torch_update(threads, parts, lambda: ((parts[1](parts[0](x)[0].gather(1, places))[0] - y) ** 2 * keep).sum() / used.sum() / UNITS)
 
 
 # ── Rounds ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +212,8 @@ contestants = {
     "Cadenza, 1 thread": ({"rain": cadenza_rain, "sequence": cadenza_sequence, "nested": cadenza_nested}, 1),
     "TensorFlow, tf.function": ({"rain": tensorflow_rain, "sequence": tensorflow_sequence, "nested": tensorflow_nested}, False),
     "TensorFlow, jit_compile": ({"rain": tensorflow_rain, "sequence": tensorflow_sequence}, True),
-    "PyTorch": ({"rain": torch_rain, "sequence": torch_sequence, "nested": torch_nested}, None),
+    "PyTorch, 2 threads": ({"rain": torch_rain, "sequence": torch_sequence, "nested": torch_nested}, 2),
+    "PyTorch, 1 thread": ({"rain": torch_rain, "sequence": torch_sequence, "nested": torch_nested}, 1),
 }
 
 

@@ -104,12 +104,23 @@ cadenza_status cadenza_kernels_force(const char *name);
 /* A model: an immutable plan of layers with their weights, shared by its streams. */
 typedef struct cadenza_model cadenza_model;
 
+/* How the large weights are kept: kernels and recurrent kernels of LSTM, GRU, SimpleRNN and Dense, tables of Embedding. */
+typedef enum cadenza_precision {
+    CADENZA_FLOAT32 = 0,
+    CADENZA_BF16 = 1,         /* the upper halves of floats, rounded to nearest, ties to even */
+    CADENZA_INT8 = 2          /* whole numbers from -127 to 127 times a float of each output (of each row of a table): the
+                               * output's largest weight, divided by 127 */
+} cadenza_precision;
+
 typedef struct cadenza_load_options {
     size_t struct_size;
     /* The architecture, as model.to_json() writes it, for files that hold weights only (.weights.h5). NULL
      * where the file has its own. */
     const char *architecture;
     size_t architecture_size; /* bytes, without a terminating zero */
+    int32_t precision;        /* cadenza_precision: the model is quantized to it as cadenza_model_quantize does, unless the file
+                               * has it already; CADENZA_FLOAT32: the model is as in the file */
+    int32_t reserved;
 } cadenza_load_options;
 
 /* Fills the defaults and struct_size. NULL does nothing. */
@@ -138,6 +149,20 @@ cadenza_status cadenza_model_save_file(const cadenza_model *model, const char *p
 /* The same to memory. *size receives the bytes needed; with buffer NULL that is all that happens. A buffer of
  * less capacity is an error and is left as it was. */
 cadenza_status cadenza_model_save_memory(const cadenza_model *model, void *buffer, size_t capacity, size_t *size);
+
+/* Makes a model with the same weights, the large ones narrow: a large model's steps read half or a quarter of the bytes, and so
+ * are faster. The model itself stays as it is. Biases, states and all else are floats, and so is what is computed. bf16 gives
+ * the bits of a float32 model whose weights are so rounded; int8 sums products with the whole numbers and multiplies the sum.
+ * Chunks, batches, threads and snapshots change no bit here either. Reading a weight gives as floats what is computed
+ * with, which is kept beside: time is saved, not memory. Setting one rounds it anew. Files of cadenza_model_save_file hold
+ * weights narrow; Keras's get them as floats. Such a model cannot be trained (CADENZA_UNSUPPORTED).
+ * precision: cadenza_precision.
+ * Fails with CADENZA_INVALID_ARGUMENT for a model that is narrow already, for a precision that is not CADENZA_BF16 or
+ * CADENZA_INT8, and where int8 would have to hold a weight that is NaN or infinite. */
+cadenza_status cadenza_model_quantize(const cadenza_model *model, int32_t precision, cadenza_model **quantized);
+
+/* The model's cadenza_precision; CADENZA_FLOAT32 for NULL. */
+int32_t cadenza_model_precision(const cadenza_model *model);
 
 /* One more owner, who must release it too. Returns the model; NULL gives NULL. Any thread. */
 cadenza_model *cadenza_model_retain(cadenza_model *model);

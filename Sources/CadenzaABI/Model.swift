@@ -7,7 +7,7 @@ import Files
 @c @implementation
 public func cadenza_load_options_init(_ options: UnsafeMutablePointer<cadenza_load_options>?) {
     options?.pointee = cadenza_load_options(struct_size: MemoryLayout<cadenza_load_options>.size,
-                                            architecture: nil, architecture_size: 0)
+                                            architecture: nil, architecture_size: 0, precision: 0, reserved: 0)
 }
 
 /// The architecture that the options give, if any.
@@ -20,12 +20,26 @@ private func architecture(_ options: UnsafePointer<cadenza_load_options>?) throw
     return UnsafeRawBufferPointer(start: text, count: try count(options.architecture_size, "options->architecture_size"))
 }
 
+/// The model in the precision that the options ask for.
+private func narrowed(_ model: Model, _ options: UnsafePointer<cadenza_load_options>?) throws(Failure) -> Model {
+    guard let number = options?.pointee.precision, number != 0, number != model.precision.rawValue else { return model }
+    return try quantized(model, to: try narrowPrecision(number))
+}
+
+private func narrowPrecision(_ number: Int32) throws(Failure) -> Precision {
+    guard number != 0, let precision = Precision(rawValue: number) else {
+        throw Failure(.invalidArgument, "precision is \(Int(number)), expected CADENZA_BF16 (1) or CADENZA_INT8 (2)")
+    }
+    return precision
+}
+
 @c @implementation
 public func cadenza_model_load_file(_ path: UnsafePointer<CChar>?, _ options: UnsafePointer<cadenza_load_options>?,
                                     _ model: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
     attempt { () throws(Failure) in
         let path = try given(path, "path"), model = try given(model, "model")
-        model.pointee = handle(try loadModel(path: path, architecture: try architecture(options)))
+        let loaded = try loadModel(path: path, architecture: try architecture(options))
+        model.pointee = handle(try narrowed(loaded, options))
     }
 }
 
@@ -37,7 +51,8 @@ public func cadenza_model_load_memory(_ bytes: UnsafeRawPointer?, _ size: Int,
         guard let bytes else { throw missing("bytes") }
         let model = try given(model, "model")
         let buffer = UnsafeRawBufferPointer(start: bytes, count: try count(size, "size"))
-        model.pointee = handle(try loadModel(buffer, owner: nil, architecture: try architecture(options)))
+        let loaded = try loadModel(buffer, owner: nil, architecture: try architecture(options))
+        model.pointee = handle(try narrowed(loaded, options))
     }
 }
 
@@ -68,6 +83,21 @@ public func cadenza_model_save_memory(_ model: OpaquePointer?, _ buffer: UnsafeM
         defer { withExtendedLifetime(model) {} }
         try deliver(file.size, to: buffer, capacity: capacity, size) { file.write(to: $0) }
     }
+}
+
+@c @implementation
+public func cadenza_model_quantize(_ model: OpaquePointer?, _ precision: Int32,
+                                   _ quantized: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let model: Model = try object(model, "model")
+        let result = try given(quantized, "quantized")
+        result.pointee = handle(try Files.quantized(model, to: try narrowPrecision(precision)))
+    }
+}
+
+@c @implementation
+public func cadenza_model_precision(_ model: OpaquePointer?) -> Int32 {
+    (try? object(model, "model") as Model)?.precision.rawValue ?? 0
 }
 
 @c @implementation

@@ -127,6 +127,7 @@ public final class Model {
     public let shownStates: [State]
 
     /// The index of a weight by its path, with or without Keras 2's ":0" and the cell's own name.
+    @export(interface)
     public func weightIndex(_ path: Name) -> Int? {
         var wanted = path
         if wanted.hasSuffix(":0") { wanted = Name(wanted.bytes.dropLast(2)) }
@@ -139,6 +140,7 @@ public final class Model {
     }
 
     /// Packs all weights for the kernels. Call after weights were given or changed.
+    @export(interface)
     public func pack() throws(Failure) {
         for entry in entries { try entry.layer.pack() }
         knownFingerprint = nil
@@ -146,6 +148,7 @@ public final class Model {
     }
 
     /// Draws every weight anew by its initializer; the same seed gives the same weights.
+    @export(interface)
     public func initialize(seed: UInt64) throws(Failure) {
         for (index, weight) in weights.enumerated() {
             let buffer = try AlignedBuffer(count: weight.count)
@@ -157,12 +160,16 @@ public final class Model {
     }
 
     /// Changes one weight. Running streams compute with it from their next step on.
+    @export(interface)
     public func setWeight(_ index: Int, _ source: UnsafePointer<Float>) throws(Failure) {
         try weights[index].assign(source)
         try entries[weightLayers[index]].layer.pack()
         knownFingerprint = nil
         version &+= 1
     }
+
+    /// How its large weights are kept.
+    public var precision: Precision { weights.first { $0.precision != .float32 }?.precision ?? .float32 }
 
     /// How many weights are NaN or infinite.
     public var nonfiniteWeights: Int {
@@ -188,6 +195,7 @@ public final class Model {
         for weight in weights {
             for length in weight.shape { hash.combine(length) }
             hash.combine(weight.values, count: weight.count)
+            if weight.precision != .float32 { hash.combine(Int(weight.precision.rawValue)) }
         }
         knownFingerprint = hash.value
         return hash.value

@@ -4,9 +4,11 @@ public final class ModelBuilder {
     private var nodes: [Model.Node] = []
     private var inputs: [(name: Name, value: Int)] = []
 
+    @export(interface)
     public init() {}
 
     /// An input of the model. Shape without batch, −1 for a flexible time axis.
+    @export(interface)
     public func input(name: Name, shape: Shape) throws(Failure) -> ValueID {
         let layer = InputLayer(name: name, shape: shape)
         for length in shape where length == 0 || length < anyLength {
@@ -20,6 +22,7 @@ public final class ModelBuilder {
     }
 
     /// Applies a layer, building it on its first use.
+    @export(interface)
     public func apply(_ layer: Layer, to given: [ValueID], initialStates: [ValueID] = []) throws(Failure) -> [ValueID] {
         guard !given.isEmpty else { throw layer.failure("has no input") }
         let shapes = given.map { values[$0.index].shape }
@@ -36,6 +39,7 @@ public final class ModelBuilder {
     }
 
     /// Whether a value has a mask.
+    @export(interface)
     public func hasMask(_ value: ValueID) -> Bool { values[value.index].hasMask }
 
     private func add(_ shape: Shape, hasMask: Bool) -> Int {
@@ -53,6 +57,7 @@ public final class ModelBuilder {
     }
 
     /// The model. `layers`: the order in which Keras lists the layers, and so their weights.
+    @export(interface)
     public func finish(outputs: [ValueID], layers: [Layer], architecture: Text) throws(Failure) -> Model {
         guard !inputs.isEmpty, !outputs.isEmpty else { throw Failure(.invalidArgument, "a model needs an input and an output") }
         let idChecks = try findIDChecks()

@@ -1,5 +1,7 @@
+import CSystem
+
 /// A weight matrix in the kernels' panels (see kernels.h), and its bias in the same order. Its memory stays
-/// where it is when it is filled anew, so that running streams see changed weights.
+/// where it is when it is filled anew with weights of the same precision, so that running streams see changed weights.
 public final class PackedMatrix {
     /// Rows of the matrix.
     public let inputs: Int
@@ -7,7 +9,10 @@ public final class PackedMatrix {
     public let units: Int
     private let gates: Range<Int>
     private let columns: Int
-    private let panelBuffer: AlignedBuffer
+    private var precision = Precision.float32
+    private var panelBuffer: AlignedBuffer
+    /// Of whole numbers.
+    private var scaleBuffer: AlignedBuffer
     private let biasBuffer: AlignedBuffer
 
     /// - Parameters:
@@ -21,28 +26,41 @@ public final class PackedMatrix {
         self.columns = columns ?? gates.count * units
         let width = padded(units) * gates.count
         panelBuffer = try AlignedBuffer(count: multiplied(inputs, width))
+        scaleBuffer = try AlignedBuffer(count: 0)
         biasBuffer = try AlignedBuffer(count: width)
     }
 
-    /// [blocks][gates][inputs][16]
-    public var panels: UnsafePointer<Float> { UnsafePointer(panelBuffer.floats) }
+    /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
+    var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: precision.rawValue) }
     /// [blocks][gates][16]
     public var bias: UnsafePointer<Float> { UnsafePointer(biasBuffer.floats) }
 
-    /// Packs a row-major matrix [inputs][columns]; bias: [columns], or nil for zeros.
-    func fill(_ matrix: UnsafePointer<Float>, bias: UnsafePointer<Float>? = nil) {
-        var panel = panelBuffer.floats
-        var biasPanel = biasBuffer.floats
+    /// Packs a matrix [inputs][columns]; bias: [columns], or nil for zeros.
+    func fill(_ weight: Weight, bias: UnsafePointer<Float>? = nil) throws(Failure) {
+        let narrow = try weight.narrowValues()
+        defer { withExtendedLifetime(narrow) {} }
+        let size = weight.precision.size
+        if weight.precision != precision {
+            precision = weight.precision
+            panelBuffer = try AlignedBuffer(count: inputs * biasBuffer.count / 4 * size)
+            scaleBuffer = try AlignedBuffer(count: weight.scales == nil ? 0 : biasBuffer.count)
+        }
+        let matrix = UnsafeRawPointer(narrow.map { UnsafePointer($0.floats) } ?? weight.values)
+        var panel = UnsafeMutableRawPointer(panelBuffer.floats)
+        var place = 0
         for block in 0..<(padded(units) / 16) {
             let lanes = min(16, units - block * 16)
             for gate in gates {
                 let column = gate * units + block * 16
                 for k in 0..<inputs {
-                    (panel + k * 16).copy(from: matrix + k * columns + column, count: lanes)
+                    (panel + k * 16 * size).copyMemory(from: matrix + (k * columns + column) * size, byteCount: lanes * size)
                 }
-                if let bias { biasPanel.copy(from: bias + column, count: lanes) }
-                panel += inputs * 16
-                biasPanel += 16
+                if let bias { (biasBuffer.floats + place).copy(from: bias + column, count: lanes) }
+                if precision == .int8, let scales = weight.scales {
+                    (scaleBuffer.floats + place).copy(from: scales.floats + column, count: lanes)
+                }
+                panel += inputs * 16 * size
+                place += 16
             }
         }
     }

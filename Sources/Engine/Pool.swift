@@ -29,6 +29,7 @@ public final class Pool {
     /// Streams of a slab.
     private static let slabRows = 256
 
+    @export(interface)
     public init(_ model: Model, threads: Int) throws(Failure) {
         guard threads >= 1, threads <= 1024 else { throw Failure(.invalidArgument, "threads is \(threads), expected 1 to 1024") }
         guard model.canStream else { throw Failure(.cannotStream, "the model cannot stream: \(model.obstacle)") }
@@ -53,6 +54,7 @@ public final class Pool {
     // MARK: Ids
 
     /// A new stream, in the zero state.
+    @export(interface)
     public func join() throws(Failure) -> UInt64 {
         if firstFree < 0 { try grow() }
         let slot = firstFree
@@ -66,6 +68,7 @@ public final class Pool {
     }
 
     /// The stream's end; its id is never given again.
+    @export(interface)
     public func leave(_ id: UInt64) throws(Failure) {
         let slot = try find(id)
         let place = place(slot)
@@ -78,9 +81,11 @@ public final class Pool {
         firstFree = slot
     }
 
+    @export(interface)
     public func reset(_ id: UInt64) throws(Failure) { clear(try find(id)) }
 
     /// A copy that goes on from here on its own.
+    @export(interface)
     public func fork(_ id: UInt64) throws(Failure) -> UInt64 {
         let slot = try find(id)
         let copy = try join()
@@ -92,16 +97,19 @@ public final class Pool {
     }
 
     /// Steps that the stream has made since its reset.
+    @export(interface)
     public func position(_ id: UInt64) throws(Failure) -> UInt64 { rowState(try find(id)).position.pointee }
 
     public var snapshotSize: Int { Snapshot.size(model, rows: 1) }
 
     /// Writes `snapshotSize` bytes: a stream of one row can be restored from them, too.
+    @export(interface)
     public func snapshot(_ id: UInt64, into bytes: UnsafeMutableRawPointer) throws(Failure) {
         let state = rowState(try find(id))
         Snapshot.write(model, rows: 1, into: bytes) { _ in state }
     }
 
+    @export(interface)
     public func restore(_ id: UInt64, _ bytes: UnsafeRawBufferPointer) throws(Failure) {
         let state = rowState(try find(id))
         try Snapshot.check(model, rows: 1, bytes)
@@ -151,6 +159,7 @@ public final class Pool {
 
     /// One step of each named stream. Inputs [count][step size] in the order of the ids, outputs likewise; an output that
     /// is nil is not wanted. Fails before anything has changed, or not at all.
+    @export(interface)
     public func step(_ ids: UnsafeBufferPointer<UInt64>, inputs: UnsafePointer<UnsafePointer<Float>?>,
                      outputs: UnsafePointer<UnsafeMutablePointer<Float>?>?) throws(Failure) {
         if ids.isEmpty { return }

@@ -23,6 +23,7 @@ public final class Stream {
     /// Per row: 1 from its reset to its first step, while initial states given by the model hold.
     private let fresh: UnsafeMutablePointer<UInt8>
 
+    @export(interface)
     public init(_ model: Model, batch: Int) throws(Failure) {
         guard batch >= 1 else { throw Failure(.invalidArgument, "batch is \(batch), expected 1 or more") }
         guard model.canStream else { throw Failure(.cannotStream, "the model cannot stream: \(model.obstacle)") }
@@ -50,6 +51,7 @@ public final class Stream {
     }
 
     /// A copy that goes on from here on its own.
+    @export(interface)
     public func fork() throws(Failure) -> Stream {
         let other = try Stream(model, batch: batch)
         other.copyState(of: self)
@@ -68,6 +70,7 @@ public final class Stream {
     /// not wanted. states: nil, or for each shown state nil or [batch][steps][units].
     ///
     /// Fails before anything has changed, or not at all.
+    @export(interface)
     public func run(steps: Int, inputs given: UnsafePointer<UnsafePointer<Float>?>,
                     outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>?,
                     states: UnsafePointer<UnsafeMutablePointer<Float>?>? = nil, advance: Bool = true) throws(Failure) {
@@ -133,25 +136,30 @@ public final class Stream {
     // MARK: State
 
     /// Back to the zero state.
+    @export(interface)
     public func reset() {
         for row in 0..<batch { reset(row: row) }
     }
 
+    @export(interface)
     public func reset(row: Int) {
         (current + row * stateSize).update(repeating: 0, count: stateSize)
         positions[row] = 0
         fresh[row] = 1
     }
 
+    @export(interface)
     public func position(row: Int) -> UInt64 { positions[row] }
 
     /// Copies a shown state out: [batch][units].
+    @export(interface)
     public func state(_ state: Model.State, into values: UnsafeMutablePointer<Float>) {
         for row in 0..<batch { (values + row * state.slot.units).copy(from: place(state, row), count: state.slot.units) }
     }
 
     /// Copies a shown state in. The model's own initial states no longer hold, and a masked step that comes next answers
     /// with what was copied in.
+    @export(interface)
     public func setState(_ state: Model.State, _ values: UnsafePointer<Float>) {
         for row in 0..<batch {
             let source = values + row * state.slot.units
@@ -164,6 +172,7 @@ public final class Stream {
     }
 
     /// How many values of a row's state are NaN or infinite.
+    @export(interface)
     public func nonfiniteStates(row: Int) -> Int {
         var count = 0
         for state in model.states {
@@ -202,9 +211,11 @@ extension Stream {
     public var snapshotSize: Int { Snapshot.size(model, rows: batch) }
 
     /// Writes `snapshotSize` bytes.
+    @export(interface)
     public func snapshot(into bytes: UnsafeMutableRawPointer) { Snapshot.write(model, rows: batch, into: bytes, rowState) }
 
     /// Continues from a snapshot. Changes nothing where it fails.
+    @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
         try Snapshot.check(model, rows: batch, bytes)
         Snapshot.read(model, rows: batch, bytes, rowState)

@@ -1,14 +1,30 @@
 import Engine
 
-// Cadenza's own files: safetensors, with the architecture in the metadata under "cadenza.architecture".
+// Cadenza's own files: safetensors, with the architecture in the metadata under "cadenza.architecture". Where weights are narrow,
+// "cadenza.precision" is "bf16" and they are BF16; or it is "int8" and they are I8, with F32 scales beside them.
 
 private let architectureKey: Name = "cadenza.architecture"
+private let precisionKey: Name = "cadenza.precision"
+private let scalesSuffix: Name = ".scales"
 
 /// A model as a safetensors file, ready to be written.
 @export(interface)
 public func nativeFile(_ model: Model) throws(Failure) -> SafeTensorsWriter {
-    var writer = SafeTensorsWriter(metadata: [(architectureKey, Name(model.architecture)), ("format", "cadenza")])
-    for weight in model.weights { try writer.add(weight.path, shape: weight.shape, values: weight.values) }
+    var metadata: [(Name, Name)] = [(architectureKey, Name(model.architecture)), ("format", "cadenza")]
+    let precision = model.precision
+    if precision != .float32 { metadata.append((precisionKey, precision.name)) }
+    var writer = SafeTensorsWriter(metadata: metadata)
+    for weight in model.weights {
+        guard let narrow = try weight.narrowValues() else {
+            try writer.add(weight.path, shape: weight.shape, values: weight.values)
+            continue
+        }
+        try writer.add(weight.path, shape: weight.shape, precision == .int8 ? "I8" : "BF16", size: precision.size, narrow.floats,
+                       owner: narrow)
+        if let scales = weight.scales {
+            try writer.add(weight.path + scalesSuffix, shape: [weight.scaleCount], values: scales.floats)
+        }
+    }
     return writer
 }
 
@@ -25,15 +41,27 @@ func loadNative(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?) throws(Failu
     guard let architecture = file.metadata(architectureKey) else {
         throw Failure(.invalidFile, "the safetensors file has no \(architectureKey) in its metadata: Cadenza did not write it")
     }
-    let model = try architecture.bytes.withThrowing { text throws(Failure) in
-        try importOwn(try JSON(text), version: nil).model
+    let model = try unfilled(Text(architecture.bytes))
+    let precision: Precision = switch file.metadata(precisionKey) {
+    case nil: .float32
+    case Precision.bfloat16.name: .bfloat16
+    case Precision.int8.name: .int8
+    default: throw Failure(.unsupported, "the safetensors file has a \(precisionKey) that Cadenza does not know")
+    }
+    func named(_ name: Name, _ shape: [Int]) throws(Failure) -> SafeTensors.Tensor {
+        guard let tensor = file.tensor(name) else { throw Failure(.invalidFile, "the file has no weight '\(name)'") }
+        guard tensor.shape == shape else {
+            throw Failure(.invalidFile, "weight '\(name)' has shape \(tensor.shape) in the file, the model needs \(shape)")
+        }
+        return tensor
     }
     for weight in model.weights {
-        guard let tensor = file.tensor(weight.path) else { throw Failure(.invalidFile, "the file has no weight '\(weight.path)'") }
-        guard tensor.shape == weight.shape else {
-            throw Failure(.invalidFile, "weight '\(weight.path)' has shape \(tensor.shape) in the file, the model needs \(weight.shape)")
-        }
-        if let owner, let inPlace = tensor.floatsInPlace {
+        let tensor = try named(weight.path, weight.shape)
+        if precision != .float32 && weight.canBeNarrow {
+            let values = try tensor.narrowFloats(precision)
+            let scales = precision == .int8 ? try named(weight.path + scalesSuffix, [weight.scaleCount]).floats() : nil
+            try weight.adopt(values, precision, scales: scales)
+        } else if let owner, let inPlace = tensor.floatsInPlace {
             weight.adopt(inPlace, owner: owner)
         } else {
             weight.adopt(try tensor.floats())
@@ -41,4 +69,27 @@ func loadNative(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?) throws(Failu
     }
     try model.pack()
     return model
+}
+
+/// A model of an architecture of ours, without weights.
+private func unfilled(_ architecture: Text) throws(Failure) -> Model {
+    try architecture.bytes.withThrowing { text throws(Failure) in try importOwn(try JSON(text), version: nil).model }
+}
+
+/// A model with the same weights, the large ones narrow.
+@export(interface)
+public func quantized(_ model: Model, to precision: Precision) throws(Failure) -> Model {
+    guard model.precision == .float32 else {
+        throw Failure(.invalidArgument, "the model's weights are \(model.precision.name) already: quantize the float32 model that it was made of")
+    }
+    let result = try unfilled(model.architecture)
+    for (weight, own) in zip(model.weights, result.weights) {
+        if own.canBeNarrow {
+            try own.narrow(weight.values, to: precision)
+        } else {
+            try own.assign(weight.values)
+        }
+    }
+    try result.pack()
+    return result
 }

@@ -1,6 +1,6 @@
 import Engine
 
-/// Makes a safetensors file of 32-bit floats in which each tensor's values begin at a multiple of 64 bytes of the file, so
+/// Makes a safetensors file in which each tensor's values begin at a multiple of 64 bytes of the file, so
 /// that a mapped file can be computed with as it is.
 ///
 /// The format allows no holes between tensors. So the header ends with as many spaces as make the values begin aligned, and
@@ -9,7 +9,10 @@ public struct SafeTensorsWriter {
     private struct Tensor {
         let name: Name
         let shape: [Int]
-        let values: UnsafePointer<Float>
+        let type: Name
+        let values: UnsafeRawPointer
+        /// Who keeps them alive, where the caller does not.
+        let owner: AnyObject?
         let place: Range<Int>
     }
 
@@ -27,16 +30,23 @@ public struct SafeTensorsWriter {
 
     private static func aligned(_ size: Int) -> Int { (size + alignment - 1) / alignment * alignment }
 
-    /// Adds a tensor, whose values must stay where they are until the file is written. Fails for a name that is there
-    /// already, that is the format's or the padding's, or that is not UTF-8.
+    /// Adds a tensor of 32-bit floats, whose values must stay where they are until the file is written. Fails for a name that
+    /// is there already, that is the format's or the padding's, or that is not UTF-8.
     @export(interface)
     public mutating func add(_ name: Name, shape: [Int], values: UnsafePointer<Float>) throws(Failure) {
+        try add(name, shape: shape, "F32", size: 4, values, owner: nil)
+    }
+
+    /// The same of another type, of `size` bytes a value.
+    @inline(never)
+    mutating func add(_ name: Name, shape: [Int], _ type: Name, size: Int, _ values: UnsafeRawPointer,
+                      owner: AnyObject?) throws(Failure) {
         guard !name.hasPrefix(SafeTensors.paddingPrefix), name.isUTF8, names.insert(name).inserted else {
             throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name)' (again)")
         }
         let start = SafeTensorsWriter.aligned(tensors.last?.place.upperBound ?? 0)
-        let size = try multiplied(try shape.elementCount(), MemoryLayout<Float>.stride)
-        tensors.append(Tensor(name: name, shape: shape, values: values, place: start..<start + size))
+        let size = try multiplied(try shape.elementCount(), size)
+        tensors.append(Tensor(name: name, shape: shape, type: type, values: values, owner: owner, place: start..<start + size))
     }
 
     /// The header's text, filled up with spaces.
@@ -57,7 +67,7 @@ public struct SafeTensorsWriter {
                 add(SafeTensors.paddingPrefix + Name("\(paddings)"), "U8", [gap.count], gap)
                 paddings += 1
             }
-            add(tensor.name, "F32", tensor.shape, tensor.place)
+            add(tensor.name, tensor.type, tensor.shape, tensor.place)
             end = tensor.place.upperBound
         }
         var text = JSON.object(members).serialized

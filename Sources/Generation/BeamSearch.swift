@@ -11,6 +11,7 @@ public struct BeamOptions {
     /// Scores are divided by length to this power; 0 takes the sums as they are.
     public var lengthPenalty: Float = 0
 
+    @export(interface)
     public init() {}
 }
 
@@ -35,6 +36,7 @@ public final class BeamSearch {
     private let output: Int
 
     /// - Parameter loop: what is fed back (sampled classes), which output is read, bias and forbidden classes are not heeded.
+    @export(interface)
     public init(_ model: Model, rows: Int, loop options: LoopOptions, beam: BeamOptions) throws(Failure) {
         guard rows >= 1 else { throw Failure(.invalidArgument, "the batch is \(rows), expected 1 or more") }
         guard beam.width >= 1, beam.width <= 1 << 16 else { throw Failure(.invalidArgument, "the beam width is \(beam.width), expected 1 to 65536") }
@@ -66,6 +68,7 @@ public final class BeamSearch {
     /// - Parameters:
     ///   - inputs: for each input of the model [rows][steps][size].
     ///   - lengths: nil, or for each row how many of its steps count.
+    @export(interface)
     public func search(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>, lengths: UnsafePointer<Int>? = nil) throws(Failure) -> [[Hypothesis]] {
         try prime(steps, inputs, lengths)
         var beams: [[Beam]] = [], found = [[Hypothesis]](repeating: [], count: rows)

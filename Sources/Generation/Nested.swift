@@ -46,6 +46,7 @@ public struct LevelOptions {
         case state = 3
     }
 
+    @export(interface)
     public init() {}
 }
 
@@ -61,6 +62,7 @@ public struct NestedItem {
     /// Its log-probability, where it was sampled.
     public var logProbability: Float = 0
 
+    @export(interface)
     public init() {}
 }
 
@@ -94,6 +96,7 @@ public final class Nested {
     /// - Parameters:
     ///   - first: the model that reads the samples; of its options what concerns runs has no meaning.
     ///   - below: the models below it, in their order.
+    @export(interface)
     public init(_ first: Model, firstOptions: LoopOptions = LoopOptions(), below: [(model: Model, options: LevelOptions)], rows: Int) throws(Failure) {
         guard !below.isEmpty, below.count <= 16 else { throw Failure(.invalidArgument, "a nested generator has 1 to 16 models below the first, not \(below.count)") }
         guard rows >= 1 else { throw Failure(.invalidArgument, "the batch is \(rows), expected 1 or more") }
@@ -211,21 +214,30 @@ public final class Nested {
     public var width: Int { loops[levels - 1].outputWidth }
     public var drawnWidth: Int { loops[levels - 1].sampleWidth }
     /// Steps that a level has made, all rows together, those left out included.
+    @export(interface)
     public func steps(level: Int) -> UInt64 { loops[level].slots.steps }
     /// Samples that wait.
     public var pending: Int { waiting - taken }
     /// Runs of the row that a limit has cut.
+    @export(interface)
     public func cuts(row: Int) -> UInt64 { cuts[row] }
     /// Of the row's last run, or the one that it is in: values so far, and what ended it.
+    @export(interface)
     public func length(row: Int, level: Int) -> Int { loops[level].lengths[row] }
+    @export(interface)
     public func reason(row: Int, level: Int) -> StopReason { loops[level].reasons[row] }
+    @export(interface)
     public func isRunning(row: Int, level: Int) -> Bool { loops[level].slots.isActive(row) }
+    @export(interface)
     public func firedRule(row: Int, level: Int) -> Int { loops[level].firedRules[row] }
     /// A level's states, for looking at.
+    @export(interface)
     public func state(_ index: Int, row: Int, level: Int) -> UnsafePointer<Float> { UnsafePointer(loops[level].slots.state(index, row: row)) }
+    @export(interface)
     public func model(level: Int) -> Model { loops[level].slots.model }
 
     /// All rows back to the beginning; samples that wait are dropped.
+    @export(interface)
     public func reset() {
         for row in 0..<rows { reset(row: row) }
         loops[levels - 1].setLanes([])
@@ -249,6 +261,7 @@ public final class Nested {
     /// - Parameters:
     ///   - lengths: nil, or for each row how many of its samples count, at most `steps`.
     ///   - counts: the second level's steps where it is counted: [steps], or with `perRow` [rows][steps].
+    @export(interface)
     public func push(steps: Int, _ given: UnsafePointer<Float>, lengths: UnsafePointer<Int>? = nil,
                      counts: UnsafePointer<Int>? = nil, perRow: Bool = false) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
@@ -303,6 +316,7 @@ public final class Nested {
     ///
     /// What fails leaves everything as it was before the step that failed; values made before it are returned first, and
     /// the failure comes with the next call.
+    @export(interface)
     public func pull(capacity: Int, values: UnsafeMutablePointer<Float>?, drawn: UnsafeMutablePointer<Float>? = nil,
                      items: (_ place: Int, _ item: NestedItem) -> Void = { _, _ in }) throws(Failure) -> Int {
         guard capacity >= 0 else { throw Failure(.invalidArgument, "capacity is \(capacity), expected 0 or more") }
@@ -433,6 +447,7 @@ public final class Nested {
 
     /// Uses up all samples and gathers what comes of them. After a failure `gathered` has what was made before it,
     /// and the samples that are left still wait.
+    @export(interface)
     public func run() throws(Failure) {
         var isWithin = delivered < loops[levels - 1].lanes
         for loop in loops where loop.slots.active > 0 { isWithin = true }
@@ -458,6 +473,7 @@ public final class Nested {
     private var result: NestedResult?
 
     /// What the last `run` made. Rows stopped in the middle of a run have what was made of it.
+    @export(interface)
     public func gathered() throws(Failure) -> NestedResult {
         if let result { return result }
         let made = try (finished ?? Collector(rows: rows, levels: levels)).result(width: width, drawnWidth: drawnWidth)
@@ -587,6 +603,7 @@ extension Nested {
     }
 
     /// Writes `snapshotSize` bytes.
+    @export(interface)
     public func snapshot(into bytes: UnsafeMutableRawPointer) { write(Archive(bytes)) }
 
     private var fingerprint: UInt64 {
@@ -602,6 +619,7 @@ extension Nested {
     }
 
     /// Goes on from a snapshot of a generator made alike. Changes nothing where it fails.
+    @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
         let reader = try ArchiveReader(bytes, magic: Nested.magic, what: "a nested generator")
         guard try reader.next() == fingerprint else {
@@ -655,6 +673,7 @@ extension Nested {
     }
 
     /// A generator of its own that goes on from here.
+    @export(interface)
     public func fork() throws(Failure) -> Nested {
         var below: [(model: Model, options: LevelOptions)] = []
         for (index, level) in options.enumerated() { below.append((loops[index + 1].slots.model, level)) }

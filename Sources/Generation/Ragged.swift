@@ -10,6 +10,7 @@ public final class Ragged {
     public let splits: [[Int]]
     public let values: [Float]
 
+    @export(interface)
     public init(width: Int, splits: [[Int]], values: [Float]) throws(Failure) {
         guard width >= 1, values.count % width == 0 else {
             throw Failure(.invalidArgument, "\(values.count) floats are no whole number of values of \(width)")
@@ -33,6 +34,7 @@ public final class Ragged {
     /// Series of the first level.
     public var rows: Int { splits[0].count - 1 }
 
+    @export(interface)
     public func length(_ row: Int, level: Int = 0) -> Int { splits[level][row + 1] - splits[level][row] }
 
     /// The longest series of the last level.
@@ -53,6 +55,7 @@ public final class Ragged {
     /// Zero-padded, for series of (row of the batch, outer step). mask, where wanted, has 1 where there is a value.
     ///
     /// - Parameter batch: rows of the batch; the number of series must be a multiple of it.
+    @export(interface)
     public func pad(batch: Int, longest: Int, layout: Layout, into padded: UnsafeMutablePointer<Float>,
                     mask: UnsafeMutablePointer<UInt8>?) throws(Failure) {
         let outer = try Ragged.outer(series: splits[splits.count - 1].count - 1, batch: batch)
@@ -79,6 +82,7 @@ public final class Ragged {
     }
 
     /// The way back, from padded values and the lengths [batch][outer].
+    @export(interface)
     public static func from(padded: UnsafePointer<Float>, lengths: UnsafePointer<Int>, batch: Int, outer: Int, longest: Int,
                             width: Int, layout: Layout) throws(Failure) -> Ragged {
         guard batch >= 0, outer >= 0, longest >= 0, width >= 1 else { throw Failure(.invalidArgument, "a size is negative") }

@@ -15,6 +15,7 @@ public final class SelfFeeding {
     /// - Parameters:
     ///   - exogenousSize: values that come from outside with every step, before the fed-back ones.
     ///   - exogenousInput: the model's input that they go to.
+    @export(interface)
     public init(_ model: Model, rows: Int, options: LoopOptions, exogenousSize: Int = 0, exogenousInput: Int = 0) throws(Failure) {
         guard exogenousSize >= 0 else { throw Failure(.invalidArgument, "exogenous_size is \(exogenousSize), expected 0 or more") }
         self.model = model
@@ -30,21 +31,29 @@ public final class SelfFeeding {
     public var exogenousSize: Int { loop.driverWidth }
     private var exogenousInput: Int { loop.driverInput }
     /// Values of a primer's step.
+    @export(interface)
     public func inputSize(_ index: Int) -> Int { loop.slots.inputSize(index) }
+    @export(interface)
     public func isRunning(_ row: Int) -> Bool { loop.slots.isActive(row) }
     /// Steps handed out since the row's run began.
+    @export(interface)
     public func length(_ row: Int) -> Int { loop.lengths[row] }
+    @export(interface)
     public func reason(_ row: Int) -> StopReason { loop.reasons[row] }
+    @export(interface)
     public func firedRule(_ row: Int) -> Int { loop.firedRules[row] }
     /// Steps of the model, all rows together.
     public var steps: UInt64 { loop.slots.steps }
+    @export(interface)
     public func state(_ index: Int, row: Int) -> UnsafePointer<Float> { UnsafePointer(loop.slots.state(index, row: row)) }
 
     /// Back to the beginning.
+    @export(interface)
     public func reset() {
         for row in 0..<rows { reset(row: row) }
     }
 
+    @export(interface)
     public func reset(row: Int) {
         loop.reset(row)
         loop.begin(row, count: -1)
@@ -55,6 +64,7 @@ public final class SelfFeeding {
     /// Feeds a prefix: for each input [rows][steps][size]. A row that has stopped goes on with a new run.
     ///
     /// - Parameter lengths: nil, or for each row how many of its steps count; 0 leaves the row as it is.
+    @export(interface)
     public func prime(steps: Int, inputs: UnsafePointer<UnsafePointer<Float>?>, lengths: UnsafePointer<Int>? = nil) throws(Failure) {
         guard steps >= 0 else { throw Failure(.invalidArgument, "steps is \(steps), expected 0 or more") }
         try checkLengths(lengths, rows: rows, steps: steps)
@@ -96,6 +106,7 @@ public final class SelfFeeding {
     ///   - drawn: nil or [rows][steps][drawnWidth].
     ///   - logs: nil or [rows][steps], log-probabilities of what was drawn.
     ///   - made: nil or [rows]: the steps of each row that were handed out here. Where a step fails, those before it.
+    @export(interface)
     public func run(steps: Int, exogenous: UnsafePointer<Float>? = nil, values: UnsafeMutablePointer<Float>? = nil,
                     drawn: UnsafeMutablePointer<Float>? = nil, logs: UnsafeMutablePointer<Float>? = nil,
                     made: UnsafeMutablePointer<Int>? = nil) throws(Failure) {
@@ -149,6 +160,7 @@ public final class SelfFeeding {
     ///   - values: [rows][steps][drawnWidth].
     ///   - lengths: nil, or for each row how many of its steps count.
     ///   - logs: [rows][steps], zeros behind a row's end.
+    @export(interface)
     public func score(steps: Int, values: UnsafePointer<Float>, lengths: UnsafePointer<Int>? = nil,
                       exogenous: UnsafePointer<Float>? = nil, logs: UnsafeMutablePointer<Float>) throws(Failure) {
         try check(steps, exogenous)
@@ -210,9 +222,11 @@ extension SelfFeeding {
     }
 
     /// Writes `snapshotSize` bytes.
+    @export(interface)
     public func snapshot(into bytes: UnsafeMutableRawPointer) { write(Archive(bytes)) }
 
     /// Goes on from a snapshot of a generator made alike. Changes nothing where it fails.
+    @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
         let reader = try ArchiveReader(bytes, magic: SelfFeeding.magic, what: "a self-feeding generator")
         guard try reader.next() == fingerprint else {
@@ -233,6 +247,7 @@ extension SelfFeeding {
     }
 
     /// A generator of its own that goes on from here.
+    @export(interface)
     public func fork() throws(Failure) -> SelfFeeding {
         let other = try SelfFeeding(model, rows: rows, options: options, exogenousSize: exogenousSize, exogenousInput: exogenousInput)
         let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)

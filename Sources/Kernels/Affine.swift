@@ -3,7 +3,7 @@ struct Affine {
     let x: UnsafePointer<Float>
     let xStride: Int
     let inputs: Int
-    let packed: UnsafePointer<Float>
+    let packed: Weights
     let outputs: Int
     let start: UnsafePointer<Float>?
     let startStride: Int
@@ -18,7 +18,7 @@ struct Affine {
             let left = (outputs &- column) / 16
             if left > 0 {
                 let panels = left < 4 ? left : 4
-                forEachGroup(of: rows) { row, count in
+                forEachGroup(of: rows, isNarrow: packed.isNarrow) { row, count in
                     sums(row, column, out: out + (row &* outStride &+ column), outStride).add(rows: count, panels: panels)
                 }
                 column &+= panels &* 16
@@ -33,10 +33,10 @@ struct Affine {
     @inline(never)
     private func lastPanel(rows: Int, _ column: Int) {
         let lanes = outputs &- column
-        if rows == 1 {
+        if rows == 1 && !packed.isNarrow {
             var tile = Tile<1, 1>()
             if let start { tile[0] = Vector(start + column, count: lanes) }
-            tile.add(x, stride: xStride, inputs: inputs, packed + column &* inputs)
+            tile.add(x, stride: xStride, inputs: inputs, packed.floats + column &* inputs)
             tile[0].store(out + column, count: lanes)
             return
         }
@@ -60,7 +60,7 @@ struct Affine {
 
     @inline(always)
     private func sums(_ row: Int, _ column: Int, out: UnsafeMutablePointer<Float>, _ outStride: Int) -> Sums {
-        let weights = packed + column &* inputs
+        let weights = packed.panel(column / 16, inputs: inputs)
         return Sums(start: start.map { $0 + (row &* startStride &+ column) }, startStride: startStride, x: x, kernel: weights,
                     h: x + row &* xStride, hStride: xStride, units: inputs, recurrent: weights, out: out, outStride: outStride)
     }

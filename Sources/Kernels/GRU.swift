@@ -6,18 +6,24 @@ struct GRU {
 
     @inline(always)
     func run() {
-        if Level.isOneRowApart && call.pointee.rows == 1 && call.pointee.recurrent_h == nil {
+        if isNarrow {
+            var scratch = Scratch<24>()
+            scratch.with { rows($0) }
+        } else if Level.isOneRowApart && call.pointee.rows == 1 && isResetAfter {
             for block in 0..<blocks { oneRow(block) }
-            return
+        } else {
+            var scratch = Scratch<6>()
+            scratch.with { rows($0) }
         }
-        var scratch = Scratch()
-        scratch.with { sums in
-            if call.pointee.recurrent_h == nil {
-                resetAfter(sums)
-            } else {
-                gates(sums)
-                candidates(sums)
-            }
+    }
+
+    @inline(never)
+    private func rows(_ sums: UnsafeMutablePointer<Float>) {
+        if isResetAfter {
+            resetAfter(sums)
+        } else {
+            gates(sums)
+            candidates(sums)
         }
     }
 
@@ -28,15 +34,15 @@ struct GRU {
     @inline(always)
     private func resetAfter(_ sums: UnsafeMutablePointer<Float>) {
         for block in 0..<blocks {
-            forEachGroup(of: call.pointee.rows) { row, count in
+            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
                 inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 3)
                 let recurrentBias = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
                 for i in 0..<count {
-                    let gate = sums + (i &* Scratch.stride &+ 32)
+                    let gate = sums + (i &* scratchStride &+ 32)
                     Vector(gate).store(gate + 16)
                     recurrentBias.store(gate)
                 }
-                stateSums(row: row, weights: call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units, out: sums)
+                stateSums(row: row, weights: Weights(call.pointee.recurrent).panel(block &* 3, inputs: units), out: sums)
                     .add(rows: count, panels: 3)
                 finishResetAfter(sums, row: row, count: count, block: block)
             }
@@ -51,14 +57,14 @@ struct GRU {
         let input = gates[2]
         gates[2] = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
         gates.add(call.pointee.h.unsafelyUnwrapped, stride: 0, inputs: units,
-                  call.pointee.recurrent.unsafelyUnwrapped + block &* 48 &* units)
+                  Weights(call.pointee.recurrent).floats + block &* 48 &* units)
         finish(row: 0, block: block, update: gate(gates[0]), candidate: fused(gate(gates[1]), gates[2], input))
     }
 
     @inline(never)
     private func finishResetAfter(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
         for i in 0..<count {
-            let gates = sums + i &* Scratch.stride
+            let gates = sums + i &* scratchStride
             finish(row: row &+ i, block: block, update: gate(Vector(gates)),
                    candidate: fused(gate(Vector(gates + 16)), Vector(gates + 32), Vector(gates + 48)))
         }
@@ -70,9 +76,9 @@ struct GRU {
     @inline(always)
     private func gates(_ sums: UnsafeMutablePointer<Float>) {
         for block in 0..<blocks {
-            forEachGroup(of: call.pointee.rows) { row, count in
+            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
                 inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 2)
-                stateSums(row: row, weights: call.pointee.recurrent.unsafelyUnwrapped + block &* 32 &* units, out: sums)
+                stateSums(row: row, weights: Weights(call.pointee.recurrent).panel(block &* 2, inputs: units), out: sums)
                     .add(rows: count, panels: 2)
                 finishGates(sums, row: row, count: count, block: block)
             }
@@ -82,7 +88,7 @@ struct GRU {
     @inline(never)
     private func finishGates(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
         for i in 0..<count {
-            let gates = sums + i &* Scratch.stride, kept = kept(row: row &+ i) + block &* 16
+            let gates = sums + i &* scratchStride, kept = kept(row: row &+ i) + block &* 16
             gate(Vector(gates)).store(kept)
             (gate(Vector(gates + 16)) * state(row: row &+ i, block: block)).store(kept + blocks &* 16)
         }
@@ -95,11 +101,11 @@ struct GRU {
         var block = 0
         while block < blocks {
             let panels = blocks &- block < 4 ? blocks &- block : 4
-            forEachGroup(of: call.pointee.rows) { row, count in
+            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
                 for panel in 0..<panels {
                     inputSums(row: row, panel: (block &+ panel) &* 3 &+ 2, out: sums + panel &* 16).add(rows: count, panels: 1)
                 }
-                var products = stateSums(row: row, weights: call.pointee.recurrent_h.unsafelyUnwrapped + block &* 16 &* units, out: sums)
+                var products = stateSums(row: row, weights: Weights(call.pointee.recurrent_h).panel(block, inputs: units), out: sums)
                 products.h = UnsafePointer(kept(row: row) + blocks &* 16)
                 products.hStride = 2 &* blocks &* 16
                 products.add(rows: count, panels: panels)
@@ -113,12 +119,16 @@ struct GRU {
     private func finishCandidate(_ sums: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
         for i in 0..<count {
             finish(row: row &+ i, block: block, update: Vector(kept(row: row &+ i) + block &* 16),
-                   candidate: Vector(sums + i &* Scratch.stride))
+                   candidate: Vector(sums + i &* scratchStride))
         }
     }
 
     // MARK: Both
 
+    @inline(always)
+    private var isNarrow: Bool { call.pointee.kernel.kind != 0 }
+    @inline(always)
+    private var isResetAfter: Bool { call.pointee.recurrent_h.panels == nil }
     @inline(always)
     private var units: Int { call.pointee.units }
     @inline(always)
@@ -138,14 +148,14 @@ struct GRU {
     /// The bias and x's products, or `start`.
     @inline(always)
     private func inputSums(row: Int, panel: Int, out: UnsafeMutablePointer<Float>) -> Sums {
-        let weights = call.pointee.recurrent.unsafelyUnwrapped, h = call.pointee.h.unsafelyUnwrapped
-        var sums = Sums(x: h, kernel: weights, h: h, recurrent: weights, out: out, outStride: Scratch.stride)
+        let weights = Weights(call.pointee.recurrent), h = call.pointee.h.unsafelyUnwrapped
+        var sums = Sums(x: h, kernel: weights, h: h, recurrent: weights, out: out, outStride: scratchStride)
         if let x = call.pointee.x {
             sums.start = call.pointee.bias.unsafelyUnwrapped + panel &* 16
             sums.h = x + row &* call.pointee.x_stride
             sums.hStride = call.pointee.x_stride
             sums.units = call.pointee.inputs
-            sums.recurrent = call.pointee.kernel.unsafelyUnwrapped + panel &* call.pointee.inputs &* 16
+            sums.recurrent = Weights(call.pointee.kernel).panel(panel, inputs: call.pointee.inputs)
         } else {
             sums.start = call.pointee.start.unsafelyUnwrapped + (row &* call.pointee.start_stride &+ panel &* 16)
             sums.startStride = call.pointee.start_stride
@@ -155,10 +165,10 @@ struct GRU {
 
     /// `out` and h's products.
     @inline(always)
-    private func stateSums(row: Int, weights: UnsafePointer<Float>, out: UnsafeMutablePointer<Float>) -> Sums {
+    private func stateSums(row: Int, weights: Weights, out: UnsafeMutablePointer<Float>) -> Sums {
         let h = call.pointee.h.unsafelyUnwrapped + row &* call.pointee.state_stride
-        return Sums(start: UnsafePointer(out), startStride: Scratch.stride, x: h, kernel: weights,
-                    h: h, hStride: call.pointee.state_stride, units: units, recurrent: weights, out: out, outStride: Scratch.stride)
+        return Sums(start: UnsafePointer(out), startStride: scratchStride, x: h, kernel: weights,
+                    h: h, hStride: call.pointee.state_stride, units: units, recurrent: weights, out: out, outStride: scratchStride)
     }
 
     /// The recurrent activation.

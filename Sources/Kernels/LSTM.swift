@@ -7,17 +7,23 @@ struct LSTM {
     @inline(always)
     func run() {
         let blocks = (call.pointee.units &+ 15) / 16
-        if Level.isOneRowApart && call.pointee.rows == 1 {
+        if Weights(call.pointee.kernel).isNarrow {
+            var scratch = Scratch<24>()
+            scratch.with { rows(blocks, $0, isNarrow: true) }
+        } else if Level.isOneRowApart && call.pointee.rows == 1 {
             for block in 0..<blocks { oneRow(block) }
         } else {
-            var scratch = Scratch()
-            scratch.with { gates in
-                for block in 0..<blocks {
-                    forEachGroup(of: call.pointee.rows) { row, count in
-                        sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
-                        finish(gates, row: row, count: count, block: block)
-                    }
-                }
+            var scratch = Scratch<6>()
+            scratch.with { rows(blocks, $0, isNarrow: false) }
+        }
+    }
+
+    @inline(never)
+    private func rows(_ blocks: Int, _ gates: UnsafeMutablePointer<Float>, isNarrow: Bool) {
+        for block in 0..<blocks {
+            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
+                sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
+                finish(gates, row: row, count: count, block: block)
             }
         }
     }
@@ -26,15 +32,15 @@ struct LSTM {
     private func sums(row: Int, block: Int, out: UnsafeMutablePointer<Float>) -> Sums {
         let call = call.pointee
         let h = call.h.unsafelyUnwrapped + row &* call.state_stride
-        let recurrent = call.recurrent.unsafelyUnwrapped + block &* 64 &* call.units
+        let recurrent = Weights(call.recurrent).panel(block &* 4, inputs: call.units)
         var sums = Sums(x: h, kernel: recurrent, h: h, hStride: call.state_stride, units: call.units, recurrent: recurrent,
-                        out: out, outStride: Scratch.stride)
+                        out: out, outStride: scratchStride)
         if let x = call.x {
             sums.start = call.bias.unsafelyUnwrapped + block &* 64
             sums.x = x + row &* call.x_stride
             sums.xStride = call.x_stride
             sums.inputs = call.inputs
-            sums.kernel = call.kernel.unsafelyUnwrapped + block &* 64 &* call.inputs
+            sums.kernel = Weights(call.kernel).panel(block &* 4, inputs: call.inputs)
         } else {
             sums.start = call.start.unsafelyUnwrapped + (row &* call.start_stride &+ block &* 64)
             sums.startStride = call.start_stride
@@ -53,7 +59,7 @@ struct LSTM {
     private func finish(_ gates: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
         var i = 0
         while i < count {
-            let sums = gates + i &* Scratch.stride
+            let sums = gates + i &* scratchStride
             finish(Vector(sums), Vector(sums + 16), Vector(sums + 32), Vector(sums + 48), row: row &+ i, block: block)
             i &+= 1
         }

@@ -12,20 +12,21 @@ struct Sums {
     var xStride = 0
     var inputs = 0
     /// The panels of x's weights.
-    var kernel: UnsafePointer<Float>
+    var kernel: Weights
     /// [rows][units]; not read where units is 0.
     var h: UnsafePointer<Float>
     var hStride = 0
     var units = 0
     /// The panels of h's weights.
-    var recurrent: UnsafePointer<Float>
+    var recurrent: Weights
     /// [rows][panels · 16]; may be `start`.
     var out: UnsafeMutablePointer<Float>
     var outStride = 0
 
-    /// For `rows` rows, at most `Level.rows` of them.
-    @inline(always)
+    /// For `rows` rows, at most `Level.rows` of them; 24 with narrow weights.
+    @inline(never)
     func add(rows: Int, panels: Int) {
+        if recurrent.isNarrow { return addNarrow(rows: rows, panels: panels) }
         switch rows {
         case 1: add(Level.Rows1.self, panels)
         case 2: add(Level.Rows2.self, panels)
@@ -59,9 +60,9 @@ struct Sums {
         // The next block's weights follow these.
         if rows == 1 {
             if inputs > 0 {
-                Tile<rows, panels>.prefetch(kernel + count &* inputs &* 16, inputs: inputs)
+                Tile<rows, panels>.prefetch(kernel.floats + count &* inputs &* 16, inputs: inputs)
             } else {
-                Tile<rows, panels>.prefetch(recurrent + count &* units &* 16, inputs: units)
+                Tile<rows, panels>.prefetch(recurrent.floats + count &* units &* 16, inputs: units)
             }
         }
     }
@@ -78,30 +79,32 @@ struct Sums {
         var tile = Tile<rows, panels>()
         if let start { tile = Tile(start + panel &* 16, stride: startStride) }
         if inputs > 0 {
-            Tile<rows, panels>.prefetch(recurrent + panel &* units &* 16, inputs: units)
-            tile.add(x, stride: xStride, inputs: inputs, kernel + panel &* inputs &* 16)
+            Tile<rows, panels>.prefetch(recurrent.floats + panel &* units &* 16, inputs: units)
+            tile.add(x, stride: xStride, inputs: inputs, kernel.floats + panel &* inputs &* 16)
         }
-        tile.add(h, stride: hStride, inputs: units, recurrent + panel &* units &* 16)
+        tile.add(h, stride: hStride, inputs: units, recurrent.floats + panel &* units &* 16)
         return tile
     }
 }
 
-/// Calls `body` with the first row of each group of rows that a tile takes, and with how many they are.
+/// Calls `body` with the first row of each group of rows that `Sums.add` takes, and with how many they are.
 @inline(always)
-func forEachGroup(of rows: Int, _ body: (_ row: Int, _ count: Int) -> Void) {
+func forEachGroup(of rows: Int, isNarrow: Bool = false, _ body: (_ row: Int, _ count: Int) -> Void) {
+    let most = isNarrow ? 24 : Level.rows
     var row = 0
     while row < rows {
         let left = rows &- row
-        body(row, left < Level.rows ? left : Level.rows)
-        row &+= Level.rows
+        body(row, left < most ? left : most)
+        row &+= most
     }
 }
 
-/// A block's sums between the products and what is done with them: [Level.rows][4 panels].
-struct Scratch {
-    /// Floats between its rows.
-    static let stride = 64
-    private var values = InlineArray<6, InlineArray<4, Vector>>(repeating: InlineArray(repeating: Vector(0)))
+/// Floats between a scratch's rows.
+let scratchStride = 64
+
+/// A block's sums between the products and what is done with them: [rows][4 panels].
+struct Scratch<let rows: Int> {
+    private var values = InlineArray<rows, InlineArray<4, Vector>>(repeating: InlineArray(repeating: Vector(0)))
 
     @inline(always)
     mutating func with(_ body: (UnsafeMutablePointer<Float>) -> Void) {

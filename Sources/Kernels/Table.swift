@@ -5,7 +5,14 @@ import CSystem
 func makeTable(name: StaticString) -> cz_kernels {
     cz_kernels(
         name: UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self),
-        affine: { affine($0.unsafelyUnwrapped, $1, $2, $3, $4.unsafelyUnwrapped, $5, $6, $7, $8.unsafelyUnwrapped, $9) },
+        affine: { x, xStride, rows, inputs, packed, outputs, start, startStride, out, outStride in
+            affine(x.unsafelyUnwrapped, xStride, rows, inputs, cz_weights(panels: packed, scales: nil, kind: 0), outputs, start,
+                   startStride, out.unsafelyUnwrapped, outStride)
+        },
+        affine_packed: { x, xStride, rows, inputs, packed, outputs, start, startStride, out, outStride in
+            affine(x.unsafelyUnwrapped, xStride, rows, inputs, packed.unsafelyUnwrapped.pointee, outputs, start, startStride,
+                   out.unsafelyUnwrapped, outStride)
+        },
         lstm: { lstm($0.unsafelyUnwrapped) },
         gru: { gru($0.unsafelyUnwrapped) },
         simple_rnn: { simpleRNN($0.unsafelyUnwrapped) },
@@ -29,10 +36,10 @@ func makeTable(name: StaticString) -> cz_kernels {
 // would leave each vector operation a call.
 
 @inline(never)
-private func affine(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int, _ inputs: Int, _ packed: UnsafePointer<Float>,
+private func affine(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int, _ inputs: Int, _ packed: cz_weights,
                     _ outputs: Int, _ start: UnsafePointer<Float>?, _ startStride: Int, _ out: UnsafeMutablePointer<Float>,
                     _ outStride: Int) {
-    Affine(x: x, xStride: xStride, inputs: inputs, packed: packed, outputs: outputs, start: start, startStride: startStride,
+    Affine(x: x, xStride: xStride, inputs: inputs, packed: Weights(packed), outputs: outputs, start: start, startStride: startStride,
            out: out, outStride: outStride).run(rows: rows)
 }
 

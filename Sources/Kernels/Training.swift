@@ -7,14 +7,15 @@ func lstmGates(_ rows: Int, _ units: Int, _ z: UnsafeMutablePointer<Float>, _ c:
                _ active: UnsafeMutablePointer<Float>, _ h: UnsafeMutablePointer<Float>) {
     eachBlock(rows, units) { place, places, lanes in
         let z = z + places
-        let i = sigmoid(load(z, lanes)), f = sigmoid(load(z + units, lanes))
-        let g = tanh(load(z + 2 &* units, lanes)), o = sigmoid(load(z + 3 &* units, lanes))
+        var gate = 0
+        while gate < 4 {
+            let place = z + gate &* units, sum = load(place, lanes)
+            store(gate == 2 ? tanh(sum) : sigmoid(sum), place, lanes)
+            gate &+= 1
+        }
+        let i = load(z, lanes), f = load(z + units, lanes), g = load(z + 2 &* units, lanes), o = load(z + 3 &* units, lanes)
         let next = fused(f, load(c + place, lanes), i * g)
         let activeNext = tanh(next)
-        store(i, z, lanes)
-        store(f, z + units, lanes)
-        store(g, z + 2 &* units, lanes)
-        store(o, z + 3 &* units, lanes)
         store(next, cOut + place, lanes)
         store(activeNext, active + place, lanes)
         store(o * activeNext, h + place, lanes)
@@ -27,6 +28,10 @@ func lstmGatesBack(_ rows: Int, _ units: Int, _ z: UnsafePointer<Float>, _ c: Un
     let one = Vector(1)
     eachBlock(rows, units) { place, places, lanes in
         let z = z + places, dz = dz + places
+        // The next row's, which a run over a window has not near any more.
+        for gate in 0..<4 { cz_prefetch(z + (4 &+ gate) &* units) }
+        cz_prefetch(c + (place &+ units))
+        cz_prefetch(active + (place &+ units))
         let i = load(z, lanes), f = load(z + units, lanes), g = load(z + 2 &* units, lanes), o = load(z + 3 &* units, lanes)
         let active = load(active + place, lanes), dh = load(dh + place, lanes)
         let total = load(dc + place, lanes) + dh * o * (one - active * active)

@@ -33,8 +33,10 @@ public struct OptimizerOptions {
     /// Calls whose gradients make one update.
     public var accumulationSteps = 1
 
+    @export(interface)
     public init() {}
 
+    @export(interface)
     public static func defaults(_ kind: Kind) -> OptimizerOptions {
         var options = OptimizerOptions()
         options.kind = kind

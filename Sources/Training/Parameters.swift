@@ -48,7 +48,11 @@ public final class Parameters {
     /// - Parameters:
     ///   - frozen: layers that are not trained, by index in the model's entries.
     ///   - memoryLimit: bytes that a tape may take; 0: as many as it needs.
+    @export(interface)
     public static func make(_ model: Model, frozen: [Int], threads: Int, memoryLimit: Int) throws(Failure) -> Parameters {
+        guard model.precision == .float32 else {
+            throw Failure(.unsupported, "a model with \(model.precision.name) weights cannot be trained: train the float32 model, then quantize it")
+        }
         var isFrozen = [Bool](repeating: false, count: model.entries.count)
         for index in frozen { isFrozen[index] = true }
         for (index, entry) in model.entries.enumerated() {
@@ -113,12 +117,14 @@ public final class Parameters {
     }
 
     /// Takes in changed weights.
+    @export(interface)
     public func refresh() {
         guard version != model.version else { return }
         version = model.version
         for matrix in matrices { matrix.refresh() }
     }
 
+    @export(interface)
     public func zeroGradients() {
         for case let gradient? in gradients { clear(gradient.floats, gradient.count) }
     }

@@ -66,11 +66,11 @@ final class DenseTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) { parameters.team.run(self, 0) }
+    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: vectors &* width &* layer.units) }
 
     override func backward() {
         guard output.gradient != nil else { return }
-        parameters.team.run(self, 1)
+        parameters.team.run(self, 1, products: vectors &* width &* layer.units)
         parameters.product.add(dSums, layer.units, columns: layer.units, rows: vectors, matrix.factor(input.data, width), bias: biasGradient)
     }
 
@@ -86,13 +86,13 @@ final class DenseTape: UnaryTape {
             }
         } else if let dy = output.gradient {
             let d = dSums + place
-            // A loss that is computed from the sums leaves nothing here.
-            if isZero(dy + place, count) {
-                clear(d, count)
+            if let head, head.isUsed, isZero(dy + place, count) {
+                // All of the loss is computed from the sums.
+                d.copy(from: head.gradient + place, count: count)
             } else {
                 layer.activation.backpropagate(parameters, x: sums, y: y, dy: dy + place, dx: d, rows: own.count, count: units)
+                if let head, head.isUsed { add(head.gradient + place, to: d, count) }
             }
-            if let head, head.isUsed { add(head.gradient + place, to: d, count) }
             if let dx = input.gradient.map({ $0 + own.first &* width }) {
                 matrix.multiplyTransposed(d, units, rows: own.count, start: dx, dx, width)
             }

@@ -8,18 +8,21 @@ public final class Recorder {
     /// Whether the last run has not been followed by a failed one of other shapes.
     public private(set) var hasGradients = false
 
+    @export(interface)
     public init(_ parameters: Parameters, inputGradients: Bool) {
         self.parameters = parameters
         self.inputGradients = inputGradients
     }
 
     /// The tape of the last run.
+    @export(interface)
     public func current() throws(Failure) -> Tape {
         guard let tape, tape.hasRun else { throw Failure(.invalidArgument, "the tape has not run forward yet") }
         return tape
     }
 
     /// The tape for these shapes.
+    @export(interface)
     public func tape(batch: Int, times: UnsafePointer<Int>?) throws(Failure) -> Tape {
         guard batch >= 1 else { throw Failure(.invalidArgument, "batch is \(batch), expected 1 or more") }
         if let tape, tape.batch == batch, tape.times == (try parameters.model.lengths(times)) { return tape }
@@ -30,6 +33,7 @@ public final class Recorder {
         return made
     }
 
+    @export(interface)
     public func forward(batch: Int, times: UnsafePointer<Int>?, inputs: UnsafePointer<UnsafePointer<Float>?>,
                         states: UnsafePointer<UnsafePointer<Float>?>?, isTraining: Bool, seed: UInt64) throws(Failure) {
         let tape = try tape(batch: batch, times: times)
@@ -39,6 +43,7 @@ public final class Recorder {
     }
 
     /// From the outputs' gradients, nil where zero; and those of the final states.
+    @export(interface)
     public func backward(outputs: UnsafePointer<UnsafePointer<Float>?>, states: UnsafePointer<UnsafePointer<Float>?>?,
                          accumulate: Bool) throws(Failure) {
         let tape = try current()

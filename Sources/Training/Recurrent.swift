@@ -211,7 +211,7 @@ final class RecurrentTape: TapeOperation {
         let last = cells[cells.count - 1], units = last.units
         if end == span.steps {
             if held != segment { run(segment, span) }
-            for cell in cells {
+            for cell in cells where cell !== last || mask != nil || !layer.options.returnSequences {
                 for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ span.first &* cell.units), span.count &* cell.units) }
             }
             eachOutput(span) { step, row, place in

@@ -119,6 +119,7 @@ public final class Tape {
     public var size: Int { memory.size }
 
     /// - Parameter inputGradients: whether gradients with respect to inputs and initial states are wanted.
+    @export(interface)
     public static func make(_ parameters: Parameters, batch: Int, times given: UnsafePointer<Int>?,
                             inputGradients: Bool) throws(Failure) -> Tape {
         let times = try parameters.model.lengths(given)
@@ -206,6 +207,7 @@ public final class Tape {
 
     /// Runs the model. inputs: [batch][shape…] each; states: nil, or for each shown state nil (zeros, or what the model
     /// gives) or [batch][units].
+    @export(interface)
     public func forward(inputs given: UnsafePointer<UnsafePointer<Float>?>, states: UnsafePointer<UnsafePointer<Float>?>? = nil,
                         isTraining: Bool, seed: UInt64, number: UInt64) throws(Failure) {
         for (index, value) in inputs.enumerated() {
@@ -226,6 +228,7 @@ public final class Tape {
     }
 
     /// The gradients are then zero; add those of outputs, and call `backward`.
+    @export(interface)
     public func beginBackward() {
         for gradient in gradients { clear(gradient.values, gradient.count) }
         for head in heads { head?.forget() }
@@ -236,28 +239,40 @@ public final class Tape {
     }
 
     /// Adds to the weights' gradients, and sets those of inputs and initial states.
+    @export(interface)
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
         for operation in operations.reversed() { operation.backward() }
     }
 
+    @export(interface)
     public func output(_ index: Int) -> UnsafeMutablePointer<Float> { outputs[index].data }
+    @export(interface)
     public func outputShape(_ index: Int) -> Shape { outputs[index].shape }
+    @export(interface)
     public func outputCount(_ index: Int) -> Int { outputs[index].count }
+    @export(interface)
     public func outputMask(_ index: Int) -> UnsafeMutablePointer<UInt8>? { outputs[index].mask }
     /// nil where no weight or input that is asked for has a part in it.
+    @export(interface)
     public func outputGradient(_ index: Int) -> UnsafeMutablePointer<Float>? { outputs[index].gradient }
+    @export(interface)
     public func inputGradient(_ index: Int) -> UnsafeMutablePointer<Float>? { inputs[index].gradient }
+    @export(interface)
     public func inputCount(_ index: Int) -> Int { inputs[index].count }
+    @export(interface)
     public func finalState(_ index: Int) -> UnsafeMutablePointer<Float> { links[index].final }
+    @export(interface)
     public func stateGradient(_ index: Int) -> UnsafeMutablePointer<Float> { links[index].gradient }
+    @export(interface)
     public func setFinalStateGradient(_ index: Int, _ gradient: UnsafePointer<Float>?) { links[index].finalGradient = gradient }
 
     /// The head of an output whose activation is sigmoid or softmax: losses are computed from what goes into it.
     func head(_ index: Int) -> ActivationHead? { heads[index] }
 
     /// Takes the last run's batch statistics into the moving ones.
+    @export(interface)
     public func commitStatistics() {
         for operation in operations { operation.commit() }
     }

@@ -11,7 +11,8 @@ class SharedWork {
 final class Team {
     let count: Int
     private let workers: OpaquePointer
-    private var work = SharedWork()
+    /// Whose work it is: not kept alive, as it keeps us.
+    private var work: Unmanaged<SharedWork>?
     private var phase = 0
 
     init(_ count: Int) throws(Failure) {
@@ -24,9 +25,10 @@ final class Team {
 
     deinit { cz_workers_destroy(workers) }
 
-    func run(_ work: SharedWork, _ phase: Int) {
-        if count == 1 { return work.run(phase, 0, of: 1) }
-        self.work = work
+    /// - Parameter products: about how many are to be added; so few that waking the others would take longer are done alone.
+    func run(_ work: SharedWork, _ phase: Int, products: Int = .max) {
+        if count == 1 || products < 100_000 { return work.run(phase, 0, of: 1) }
+        self.work = .passUnretained(work)
         self.phase = phase
         cz_workers_run(workers, { context, worker in
             Unmanaged<Team>.fromOpaque(context!).takeUnretainedValue().part(Int(worker))
@@ -35,7 +37,7 @@ final class Team {
 
     private func part(_ worker: Int) {
         let callers = cz_float_mode_enter()
-        work.run(phase, worker, of: count)
+        work?.takeUnretainedValue().run(phase, worker, of: count)
         cz_float_mode_leave(callers)
     }
 }
@@ -104,8 +106,9 @@ final class GradientProduct: SharedWork {
             self.dz = dz + end &* stride
             self.first = first.map { at($0, end) }
             self.second = second.map { at($0, end) }
-            team.run(self, 0)
-            team.run(self, 1)
+            let products = count &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0))
+            team.run(self, 0, products: products)
+            team.run(self, 1, products: products)
         }
     }
 

@@ -15,6 +15,7 @@ public struct TrainingBatch {
     /// Begin where the batch before ended; the first begins from `states`.
     public var carriesState = false
 
+    @export(interface)
     public init() {}
 }
 
@@ -35,6 +36,7 @@ public final class Trainer {
     private var carriedBatch = 0
     private var scratch: AlignedBuffer
 
+    @export(interface)
     public static func make(_ model: Model, losses: [Loss?], options: OptimizerOptions, frozen: [Int], seed: UInt64, threads: Int,
                             memoryLimit: Int) throws(Failure) -> Trainer {
         for case let loss? in losses {
@@ -150,6 +152,7 @@ public final class Trainer {
 
     /// One update. Fails with everything as it was where the loss or a gradient is no number.
     /// - Parameter losses: nil, or a place for each output's loss.
+    @export(interface)
     public func update(_ batch: TrainingBatch, losses: UnsafeMutablePointer<Double>?) throws(Failure) -> Double {
         for weight in optimizer.weights { weight.adopt() }
         let loss = try run(batch, isTraining: true, losses: losses)
@@ -166,6 +169,7 @@ public final class Trainer {
 
     /// One update by gradients from outside: for each weight of the model, nil where it is not trained. Fails with everything as
     /// it was where one is missing or no number.
+    @export(interface)
     public func apply(_ gradients: UnsafePointer<UnsafePointer<Float>?>) throws(Failure) {
         for (index, own) in parameters.gradients.enumerated() {
             guard let own else { continue }
@@ -186,6 +190,7 @@ public final class Trainer {
     }
 
     /// The gradients of a batch, without an update; for `gradient`.
+    @export(interface)
     public func differentiate(_ batch: TrainingBatch, losses: UnsafeMutablePointer<Double>?) throws(Failure) -> Double {
         let loss = try run(batch, isTraining: true, losses: losses)
         try recorder.current().backward()
@@ -193,6 +198,7 @@ public final class Trainer {
     }
 
     /// The loss of a batch as the model computes without training.
+    @export(interface)
     public func evaluate(_ batch: TrainingBatch, losses: UnsafeMutablePointer<Double>?) throws(Failure) -> Double {
         let loss = try run(batch, isTraining: false, losses: losses)
         if batch.carriesState { try carry(try recorder.current()) }
@@ -213,12 +219,15 @@ public final class Trainer {
     }
 
     /// The next batch that carries states begins from zero.
+    @export(interface)
     public func resetStates() { carriedBatch = 0 }
 
     /// The last run.
+    @export(interface)
     public func tape() throws(Failure) -> Tape { try recorder.current() }
 
     /// The weights become their moving averages.
+    @export(interface)
     public func finishAverages() throws(Failure) {
         for weight in optimizer.weights { weight.adopt() }
         optimizer.finishAverages()
@@ -265,9 +274,11 @@ public final class Trainer {
         return archive.size
     }
 
+    @export(interface)
     public func checkpoint(into memory: UnsafeMutableRawPointer) { write(Archive(memory)) }
 
     /// Goes on from a checkpoint. Changes nothing where it fails.
+    @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
         let reader = try ArchiveReader(bytes, magic: Trainer.magic, what: "a trainer")
         guard try reader.next() == kindHash else {

@@ -7,6 +7,9 @@ private struct Case {
     let level: Level
     let rows: Int, inputs: Int, units: Int, gates: Int
     let x: [Float], kernel: [Float], recurrent: [Float], bias: [Float], h: [Float], c: [Float]
+    var kind = CZ_FLOAT32
+    /// Of the columns.
+    var scales: [Float] = []
 
     init(_ level: Level, rows: Int, inputs: Int, units: Int, gates: Int) {
         (self.level, self.rows, self.inputs, self.units, self.gates) = (level, rows, inputs, units, gates)
@@ -83,10 +86,14 @@ private struct Case {
 
     // MARK: The kernels
 
+    private func packed(_ matrix: [Float], inputs: Int, gates: Int, chosen: [Int]) -> Packed {
+        Packed(matrix, inputs: inputs, units: units, gates: gates, chosen: chosen, kind: kind, scales: scales)
+    }
+
     func lstm(_ main: cz_activation, _ gate: cz_activation, useStart: Bool = false) -> Guarded {
         let xs = Guarded(spread(x, rows: rows, stride: xStride), offset: 1), start = starts(), out = outputs(), before = states()
-        let w = pack(kernel, inputs: inputs, units: units, gates: 4, chosen: [0, 1, 2, 3])
-        let u = pack(recurrent, inputs: units, units: units, gates: 4, chosen: [0, 1, 2, 3])
+        let w = packed(kernel, inputs: inputs, gates: 4, chosen: [0, 1, 2, 3])
+        let u = packed(recurrent, inputs: units, gates: 4, chosen: [0, 1, 2, 3])
         let b = Guarded(panels(bias, units: units, gates: 4))
         var call = cz_lstm()
         (call.rows, call.inputs, call.units) = (rows, inputs, units)
@@ -95,7 +102,7 @@ private struct Case {
         } else {
             (call.x, call.x_stride) = (UnsafePointer(xs.pointer), xStride)
         }
-        (call.kernel, call.recurrent, call.bias) = (UnsafePointer(w.pointer), UnsafePointer(u.pointer), UnsafePointer(b.pointer))
+        (call.kernel, call.recurrent, call.bias) = (w.weights, u.weights, UnsafePointer(b.pointer))
         (call.h, call.c, call.state_stride) = (UnsafePointer(before.pointer), UnsafePointer(before.pointer + width), stateStride)
         (call.h_out, call.c_out, call.state_out_stride) = (out.pointer, out.pointer + width, outStride)
         (call.activation, call.recurrent_activation) = (main, gate)
@@ -105,9 +112,9 @@ private struct Case {
 
     func gru(_ main: cz_activation, _ gate: cz_activation, resetAfter: Bool, recurrentBias: [Float], useStart: Bool = false) -> Guarded {
         let xs = Guarded(spread(x, rows: rows, stride: xStride), offset: 1), start = starts(), out = outputs(), before = states()
-        let w = pack(kernel, inputs: inputs, units: units, gates: 3, chosen: [0, 1, 2])
-        let u = pack(recurrent, inputs: units, units: units, gates: 3, chosen: resetAfter ? [0, 1, 2] : [0, 1])
-        let uh = pack(recurrent, inputs: units, units: units, gates: 3, chosen: [2])
+        let w = packed(kernel, inputs: inputs, gates: 3, chosen: [0, 1, 2])
+        let u = packed(recurrent, inputs: units, gates: 3, chosen: resetAfter ? [0, 1, 2] : [0, 1])
+        let uh = packed(recurrent, inputs: units, gates: 3, chosen: [2])
         let b = Guarded(panels(bias, units: units, gates: 3)), bh = Guarded(panels(recurrentBias, units: units, gates: 1))
         let scratch = Guarded(filled: rows * width * 2, offset: 1)
         var call = cz_gru()
@@ -117,11 +124,11 @@ private struct Case {
         } else {
             (call.x, call.x_stride) = (UnsafePointer(xs.pointer), xStride)
         }
-        (call.kernel, call.recurrent, call.bias) = (UnsafePointer(w.pointer), UnsafePointer(u.pointer), UnsafePointer(b.pointer))
+        (call.kernel, call.recurrent, call.bias) = (w.weights, u.weights, UnsafePointer(b.pointer))
         if resetAfter {
             call.recurrent_bias_h = UnsafePointer(bh.pointer)
         } else {
-            (call.recurrent_h, call.scratch) = (UnsafePointer(uh.pointer), scratch.pointer)
+            (call.recurrent_h, call.scratch) = (uh.weights, scratch.pointer)
         }
         (call.h, call.state_stride) = (UnsafePointer(before.pointer), stateStride)
         (call.h_out, call.state_out_stride) = (out.pointer, outStride)
@@ -133,8 +140,8 @@ private struct Case {
 
     func simpleRNN(_ main: cz_activation, useStart: Bool = false) -> Guarded {
         let xs = Guarded(spread(x, rows: rows, stride: xStride), offset: 1), start = starts(), out = outputs(), before = states()
-        let w = pack(kernel, inputs: inputs, units: units, gates: 1, chosen: [0])
-        let u = pack(recurrent, inputs: units, units: units, gates: 1, chosen: [0])
+        let w = packed(kernel, inputs: inputs, gates: 1, chosen: [0])
+        let u = packed(recurrent, inputs: units, gates: 1, chosen: [0])
         let b = Guarded(panels(bias, units: units, gates: 1))
         var call = cz_simple_rnn()
         (call.rows, call.inputs, call.units) = (rows, inputs, units)
@@ -143,7 +150,7 @@ private struct Case {
         } else {
             (call.x, call.x_stride) = (UnsafePointer(xs.pointer), xStride)
         }
-        (call.kernel, call.recurrent, call.bias) = (UnsafePointer(w.pointer), UnsafePointer(u.pointer), UnsafePointer(b.pointer))
+        (call.kernel, call.recurrent, call.bias) = (w.weights, u.weights, UnsafePointer(b.pointer))
         (call.h, call.state_stride) = (UnsafePointer(before.pointer), stateStride)
         (call.h_out, call.state_out_stride) = (out.pointer, outStride)
         call.activation = main
@@ -163,6 +170,9 @@ private struct Case {
 private let linear = activation(CZ_LINEAR), tanhKind = activation(CZ_TANH), sigmoidKind = activation(CZ_SIGMOID)
 /// Not one of those that the kernels have by heart.
 private let hard = activation(CZ_HARD_SIGMOID, 0.2, 0.5)
+
+/// 0, ½ or 1 for multiples of 2^-10.
+private let step = activation(CZ_HARD_SIGMOID, 1024, 0.5)
 
 /// All units from 1 to 40 and rows from 1 to 20, with inputs from 0 on.
 private let shapes: [(rows: Int, inputs: Int, units: Int)] =
@@ -261,11 +271,15 @@ struct RecurrentTests {
     @Test("a row alone has the bits it has in a batch", arguments: Level.all)
     func rowsAlone(level: Level) {
         for units in [5, 16, 40] {
-            for main in [tanhKind, hard] {
+            for (main, kind) in [(tanhKind, CZ_FLOAT32), (hard, CZ_FLOAT32), (tanhKind, CZ_BF16), (tanhKind, CZ_INT8)] {
+                func make(_ gates: Int) -> Case {
+                    var it = Case(level, rows: kind == CZ_FLOAT32 ? 17 : 31, inputs: 6, units: units, gates: gates)
+                    it.kind = kind
+                    it.scales = (0..<(gates * units)).map { 0.006 + 0.0001 * Float($0 % 7) }
+                    return it
+                }
                 let gate = main.kind == tanhKind.kind ? sigmoidKind : hard
-                let four = Case(level, rows: 17, inputs: 6, units: units, gates: 4)
-                let three = Case(level, rows: 17, inputs: 6, units: units, gates: 3)
-                let one = Case(level, rows: 17, inputs: 6, units: units, gates: 1)
+                let four = make(4), three = make(3), one = make(1)
                 let bias = three.bias.prefix(units).map { $0 }
                 expectRowsAlone(four, "LSTM", states: 2) { $0.lstm(main, gate) }
                 expectRowsAlone(three, "GRU", states: 1) { $0.gru(main, gate, resetAfter: true, recurrentBias: bias) }
@@ -292,6 +306,37 @@ struct RecurrentTests {
         }
     }
 
+    @Test("narrow weights give the bits of the floats that they are", arguments: Level.all)
+    func narrow(level: Level) {
+        for (rows, inputs, units) in shapes + [(25, 40, 20), (50, 33, 70)] {
+            for kind in [CZ_BF16, CZ_INT8] {
+                let four = Case(level, rows: rows, inputs: inputs, units: units, gates: 4, like: kind)
+                let three = Case(level, rows: rows, inputs: inputs, units: units, gates: 3, like: kind)
+                let one = Case(level, rows: rows, inputs: inputs, units: units, gates: 1, like: kind)
+                let bias = three.bias.prefix(units).map { $0 }
+                for useStart in [false, true] {
+                    expectSame(four, kind, "LSTM", states: 2) { $0.lstm(linear, step, useStart: useStart) }
+                    expectSame(three, kind, "GRU", states: 1) {
+                        $0.gru(linear, step, resetAfter: true, recurrentBias: bias, useStart: useStart)
+                    }
+                    expectSame(three, kind, "GRU reset before", states: 1) {
+                        $0.gru(linear, step, resetAfter: false, recurrentBias: [], useStart: useStart)
+                    }
+                    expectSame(one, kind, "SimpleRNN", states: 1) { $0.simpleRNN(linear, useStart: useStart) }
+                }
+            }
+        }
+    }
+
+    private func expectSame(_ floats: Case, _ kind: cz_weight_kind, _ label: String, states: Int, _ run: (Case) -> Guarded) {
+        var narrow = floats
+        narrow.kind = kind
+        let a = run(floats), b = run(narrow)
+        narrow.expect(b, states: states, "\(label), kind \(kind)") { row, unit, state in
+            Double(a.pointer[row * floats.outStride + state * floats.width + unit])
+        }
+    }
+
     @Test("all fused levels give the same bits")
     func levelsAgree() {
         let fused = Level.all.filter(\.isFused)
@@ -307,10 +352,28 @@ struct RecurrentTests {
 }
 
 extension Case {
+    /// With weights that are halves of floats; or with few enough digits that no sum is rounded, and weights that are whole
+    /// numbers of scales.
+    fileprivate init(_ level: Level, rows: Int, inputs: Int, units: Int, gates: Int, like kind: cz_weight_kind) {
+        let it = Case(level, rows: rows, inputs: inputs, units: units, gates: gates)
+        (self.level, self.rows, self.inputs, self.units, self.gates) = (level, rows, inputs, units, gates)
+        func eighths(_ values: [Float]) -> [Float] { kind == CZ_INT8 ? values.map { ($0 * 8).rounded() / 8 } : values }
+        let scales = (0..<(gates * units)).map { Float(sign: .plus, exponent: -4 - $0 % 4, significand: 1) }
+        func weights(_ values: [Float]) -> [Float] {
+            values.enumerated().map { i, value in
+                kind == CZ_INT8 ? (value * 127).rounded() * scales[i % scales.count] : Float(bitPattern: value.bitPattern & 0xFFFF_0000)
+            }
+        }
+        (x, bias, h, c) = (eighths(it.x), eighths(it.bias), eighths(it.h), eighths(it.c))
+        (kernel, recurrent) = (weights(it.kernel), weights(it.recurrent))
+        self.scales = scales
+    }
+
     /// Some rows of another case, with its weights.
     fileprivate init(_ other: Case, rows chosen: Range<Int>) {
         (level, rows, inputs, units, gates) = (other.level, chosen.count, other.inputs, other.units, other.gates)
         (kernel, recurrent, bias) = (other.kernel, other.recurrent, other.bias)
+        (kind, scales) = (other.kind, other.scales)
         x = Array(other.x[(chosen.lowerBound * inputs)..<(chosen.upperBound * inputs)])
         h = Array(other.h[(chosen.lowerBound * units)..<(chosen.upperBound * units)])
         c = Array(other.c[(chosen.lowerBound * units)..<(chosen.upperBound * units)])

@@ -95,6 +95,37 @@ func pack(_ matrix: [Float], inputs: Int, units: Int, gates: Int, chosen: [Int])
     return Guarded(packed)
 }
 
+/// Weights of a kind, packed: halves, which the values must be; or whole numbers of the columns' scales.
+final class Packed {
+    let weights: cz_weights
+    private let owners: [Guarded]
+
+    init(_ matrix: [Float], inputs: Int, units: Int, gates: Int, chosen: [Int], kind: cz_weight_kind = CZ_FLOAT32, scales: [Float] = []) {
+        let floats = pack(matrix, inputs: inputs, units: units, gates: gates, chosen: chosen)
+        guard kind != CZ_FLOAT32 else {
+            owners = [floats]
+            weights = cz_weights(panels: floats.pointer, scales: nil, kind: 0)
+            return
+        }
+        var row: [Float] = []
+        if kind == CZ_INT8 { for gate in chosen { row += scales[(gate * units)..<((gate + 1) * units)] } }
+        let inOrder = Guarded(panels(row, units: units, gates: chosen.count))
+        let narrow = Guarded([Float](repeating: 0, count: floats.count / (kind == CZ_INT8 ? 4 : 2)))
+        let bytes = UnsafeMutableRawPointer(narrow.pointer)
+        for i in 0..<floats.count {
+            let value = floats.pointer[i]
+            if kind == CZ_INT8 {
+                let scale = inOrder.pointer[i / (inputs * 16) * 16 + i % 16]
+                bytes.storeBytes(of: value == 0 ? 0 : Int8((value / scale).rounded()), toByteOffset: i, as: Int8.self)
+            } else {
+                bytes.storeBytes(of: UInt16(value.bitPattern >> 16), toByteOffset: 2 * i, as: UInt16.self)
+            }
+        }
+        owners = [narrow, inOrder]
+        weights = cz_weights(panels: narrow.pointer, scales: inOrder.pointer, kind: Int32(kind.rawValue))
+    }
+}
+
 /// A row of one value a column in panel order.
 func panels(_ row: [Float], units: Int, gates: Int) -> [Float] {
     var result = [Float](repeating: 0, count: padded(units) * gates)

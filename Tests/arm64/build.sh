@@ -17,7 +17,8 @@ compile() { # module, flags …; its sources may be links
     -c -o "$out/$module.o" $(find "Sources/$module" -name '*.swift' | sort) "$@"
 }
 # As in Package.swift.
-small=(-Osize -Xllvm -enable-machine-outliner=always -Xllvm -sil-disable-pass=object-outliner,closure-specialize,capture-prop
+small=(-Osize -Xllvm -enable-machine-outliner=always
+       -Xllvm -sil-disable-pass=object-outliner,closure-specialize,capture-prop,early-inline,loop-rotate,loop-unroll
        -enforce-exclusivity=unchecked)
 modules=(Engine Files Generation Training CadenzaABI)
 for module in "${modules[@]}"; do compile "$module" "${small[@]}"; done

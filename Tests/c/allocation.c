@@ -121,6 +121,13 @@ static void test_model(const char *name, cadenza_model *model) {
     cadenza_model_release(model);
 }
 
+static cadenza_model *narrow_model(int32_t precision) {
+    cadenza_model *model = mixed_model(), *narrow = NULL;
+    CHECK_OK(cadenza_model_quantize(model, precision, &narrow));
+    cadenza_model_release(model);
+    return narrow;
+}
+
 /* ── Generators ───────────────────────────────────────────────────────────────────────────────────────── */
 
 enum { CLASSES = 6, STEPS = 9 };
@@ -232,6 +239,8 @@ int main(void) {
     test_model("rain.keras", load(RAIN_KERAS));
     test_model("mixed", mixed_model());
     test_model("two inputs", two_inputs_model());
+    test_model("bf16", narrow_model(CADENZA_BF16));
+    test_model("int8", narrow_model(CADENZA_INT8));
     test_generators();
     return check_end("allocation");
 }

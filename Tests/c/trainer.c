@@ -11,6 +11,9 @@ typedef struct task {
 } task;
 
 static const char *const SMALL[] = {"LSTM", "units=20, return_sequences=True", "Dropout", "rate=0.3", "Dense", "units=4, activation=softmax", NULL};
+/* Wide enough for products that threads share. */
+static const char *const WIDE[] = {"LSTM", "units=40, return_sequences=True", "Dense", "units=80, activation=relu",
+                                   "Dense", "units=4, activation=softmax", NULL};
 static float *x, *labels;
 
 static cadenza_trainer *train(cadenza_model *model, int32_t rule, size_t threads, size_t memory_limit) {
@@ -84,23 +87,25 @@ static void test_updates(void) {
     end(it);
 }
 
-/* Updates of every kind of cell, masks among it: by `threads`, within `memory_limit`. */
-static cadenza_status trained(int32_t rule, size_t threads, size_t memory_limit, task *it) {
-    *it = begin(mixed_model(), rule, threads, memory_limit);
+/* Updates of every kind of cell, masks among it, or of wide layers: by `threads`, within `memory_limit`. */
+static cadenza_status trained(int wide, int32_t rule, size_t threads, size_t memory_limit, task *it) {
+    *it = begin(wide ? build(FEATURES, 3, WIDE) : mixed_model(), rule, threads, memory_limit);
     cadenza_status status = CADENZA_OK;
     for (int i = 0; i < UPDATES && !status; i++) status = update(*it, x, labels, NULL);
     return status;
 }
 
 static void test_one_answer(void) {
-    for (int32_t rule = CADENZA_SGD; rule <= CADENZA_LION; rule++) {
+    for (int32_t kind = CADENZA_SGD; kind <= CADENZA_LION + 1; kind++) {
+        int wide = kind > CADENZA_LION;
+        int32_t rule = wide ? CADENZA_ADAM : kind;
         task one, other;
         size_t size;
-        CHECK_OK(trained(rule, 1, 0, &one));
+        CHECK_OK(trained(wide, rule, 1, 0, &one));
         unsigned char *expected = checkpoint(one, &size);
         for (size_t threads = 2; threads <= 3; threads++) {
-            check_trying("optimizer %d, %zu threads", (int)rule, threads);
-            CHECK_OK(trained(rule, threads, 0, &other));
+            check_trying("optimizer %d%s, %zu threads", (int)rule, wide ? ", wide" : "", threads);
+            CHECK_OK(trained(wide, rule, threads, 0, &other));
             CHECK(is_like(other, expected, size));
             end(other);
         }
@@ -108,8 +113,8 @@ static void test_one_answer(void) {
         size_t fewer = 0, limit = 1 << 20;
         cadenza_status status = CADENZA_OK;
         for (; !status; limit -= limit / 10) {
-            check_trying("optimizer %d, %zu bytes", (int)rule, limit);
-            status = trained(rule, 1 + fewer % 2, limit, &other);
+            check_trying("optimizer %d%s, %zu bytes", (int)rule, wide ? ", wide" : "", limit);
+            status = trained(wide, rule, 1 + fewer % 2, limit, &other);
             if (!status) CHECK(is_like(other, expected, size)), fewer++;
             else CHECK_FAILS(CADENZA_OUT_OF_MEMORY, status, "memory_limit");
             end(other);

@@ -26,6 +26,7 @@ static void test_null_is_harmless(void) {
     CHECK(cadenza_model_retain(NULL) == NULL && cadenza_stream_retain(NULL) == NULL);
     CHECK(cadenza_model_input_count(NULL) == 0 && cadenza_model_output_count(NULL) == 0);
     CHECK(cadenza_model_layer_count(NULL) == 0 && cadenza_model_weight_count(NULL) == 0);
+    CHECK(cadenza_model_precision(NULL) == CADENZA_FLOAT32);
     CHECK(cadenza_model_state_count(NULL) == 0 && cadenza_stream_batch(NULL) == 0);
 }
 
@@ -40,6 +41,32 @@ static void test_library(void) {
     CHECK(strcmp(before, cadenza_kernels_name()) == 0);
     CHECK(strcmp(cadenza_status_name((cadenza_status)-1), "unknown status") == 0);
     CHECK(strcmp(cadenza_status_name((cadenza_status)0x7fffffff), "unknown status") == 0);
+}
+
+static void test_quantizing(void) {
+    cadenza_model *made = UNTOUCHED, *narrow = NULL, *loaded = NULL;
+    REFUSED(cadenza_model_quantize(NULL, CADENZA_INT8, &made), "model");
+    REFUSED(cadenza_model_quantize(model, CADENZA_INT8, NULL), "quantized");
+    const int32_t unknown[] = {INT32_MIN, -1, CADENZA_FLOAT32, 3, INT32_MAX};
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        REFUSED(cadenza_model_quantize(model, unknown[i], &made), "precision");
+    CHECK_OK(cadenza_model_quantize(model, CADENZA_BF16, &narrow));
+    CHECK(cadenza_model_precision(model) == CADENZA_FLOAT32 && cadenza_model_precision(narrow) == CADENZA_BF16);
+    REFUSED(cadenza_model_quantize(narrow, CADENZA_BF16, &made), "bf16 already");
+
+    cadenza_load_options options;
+    cadenza_load_options_init(&options);
+    options.precision = CADENZA_BF16;
+    CHECK_OK(cadenza_model_load_file(RAIN_KERAS, &options, &loaded));
+    uint64_t first = 0, second = 1;
+    CHECK_OK(cadenza_model_fingerprint(narrow, &first));
+    CHECK_OK(cadenza_model_fingerprint(loaded, &second));
+    CHECK(first == second);
+    cadenza_tape *tape = UNTOUCHED;
+    CHECK_FAILS(CADENZA_UNSUPPORTED, cadenza_tape_create(narrow, NULL, &tape), "bf16");
+    CHECK(tape == UNTOUCHED && made == UNTOUCHED);
+    cadenza_model_release(narrow);
+    cadenza_model_release(loaded);
 }
 
 static void test_making(void) {
@@ -62,6 +89,10 @@ static void test_making(void) {
     options.architecture = "{}";
     options.architecture_size = SIZE_MAX;
     REFUSED(cadenza_model_load_file(RAIN_KERAS, &options, &made), "architecture_size");
+    cadenza_load_options_init(&options);
+    CHECK(options.precision == CADENZA_FLOAT32);
+    options.precision = 3;
+    REFUSED(cadenza_model_load_file(RAIN_KERAS, &options, &made), "precision is 3");
     CHECK(made == UNTOUCHED);
 
     cadenza_builder *builder = UNTOUCHED;
@@ -526,6 +557,7 @@ int main(void) {
     test_null_is_harmless();
     test_library();
     test_making();
+    test_quantizing();
     test_describing();
     test_weights();
     test_running();

@@ -45,7 +45,7 @@ def taught(seed):
 
 def learn_on(model, share, seed):
     """share: how often a step is fed with the series, by the part of the updates that is done."""
-    trainer = cadenza.Trainer(model, optimizer=optimizers.Adam(optimizers.CosineDecay(0.02, UPDATES), global_clipnorm=1.0))
+    trainer = cadenza.Trainer(model, optimizer=optimizers.Adam(optimizers.CosineDecay(0.01, UPDATES), global_clipnorm=0.1))
     primer, targets = SERIES[None, :PRIMER, None], SERIES[None, PRIMER:SAMPLES, None]
     steps = targets.shape[1]
     run = cadenza.Unrolled(model)

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 enum { SAMPLES = 100, PRIMER = 20, STEPS = SAMPLES - 1, RUN = 1000, UNITS = 5, WEIGHTS = 5, LARGEST = 4 * UNITS * UNITS };
-enum { TAUGHT_UPDATES = 500, FREE_UPDATES = 2000 };
+enum { TAUGHT_UPDATES = 500, FREE_UPDATES = 4000 };
 
 static float series[SAMPLES + RUN];
 
@@ -60,14 +60,14 @@ static void teach(cadenza_model *model) {
 static void run_free(cadenza_model *model) {
     static float output[STEPS], fed[STEPS], state[STEPS + 1][2][UNITS], state_gradient[2][UNITS], gradient[WEIGHTS][LARGEST];
     const float *gradients[WEIGHTS], *states[2], *state_gradients[2] = {state_gradient[0], state_gradient[1]};
-    cadenza_trainer *trainer = trainer_of(model, 0.02, 1);
+    cadenza_trainer *trainer = trainer_of(model, 0.01, 0.1);
     cadenza_tape *tapes[STEPS];
     check(cadenza_tape_create(model, NULL, &tapes[0]));
     for (int t = 1; t < STEPS; t++) check(cadenza_tape_fork(tapes[0], &tapes[t]));
     const size_t time = 1;
 
     for (int update = 0; update < FREE_UPDATES; update++) {
-        cadenza_trainer_set_learning_rate(trainer, 0.01 * (1 + cos(3.14159265 * update / FREE_UPDATES)));
+        cadenza_trainer_set_learning_rate(trainer, 0.005 * (1 + cos(3.14159265 * update / FREE_UPDATES)));
         for (int t = 0; t < STEPS; t++) {
             fed[t] = t < PRIMER ? series[t] : output[t - 1];
             const float *input = &fed[t];
@@ -115,7 +115,8 @@ static void report(const char *what, cadenza_model *model) {
         sum += pow(values[i] - series[SAMPLES + i], 2);
         if (i == SAMPLES - 1) first = sum;
     }
-    printf("%-16s error of the first 100 steps of its own %.4f, of 1000 steps %.4f\n", what, sqrt(first / SAMPLES), sqrt(sum / RUN));
+    printf("%-16s error of the first 100 steps of its own %.4f, of 1000 steps %.4f\n", what,
+           sqrt(first / SAMPLES), sqrt(sum / RUN));
 }
 
 int main(int argc, char **argv) {

@@ -12,6 +12,11 @@
  * NaN goes in and comes out; nothing traps. Sizes are the caller's promise: not negative, and products of them
  * within memory.
  *
+ * Narrow weights. Instead of floats, panels may hold their upper halves (CZ_BF16), or whole numbers of a byte (CZ_INT8), in
+ * the same order. Halves are widened, which is exact, and make the very same chain. Of whole numbers the sum
+ * of products is a chain of its own, from zero: start + scale·(Σ_k x[k]·W[k]), the last step by fused multiply-add where the
+ * level has it. A layer's products with x and with h are two such chains, the second starting from the first.
+ *
  * Strides count floats between rows. Buffers hold exactly the floats that are named, no padding is read or
  * written beyond them, save that packed weights, packed biases, gate rows and states are whole blocks of 16.
  * Packed weights and biases are aligned to 64 bytes; nothing else need be aligned. States after a step hold
@@ -60,13 +65,22 @@ typedef struct cz_activation {
     float a, b, c;
 } cz_activation;
 
+typedef enum cz_weight_kind { CZ_FLOAT32 = 0, CZ_BF16, CZ_INT8 } cz_weight_kind;
+
+/* Packed weights. */
+typedef struct cz_weights {
+    const void *panels;
+    const float *scales;                        /* CZ_INT8: of each output, in panel order; else not read */
+    int32_t kind;                               /* cz_weight_kind */
+} cz_weights;
+
 /* One LSTM step of `rows` rows. gates i f c o: c' = f·c + i·act(c̃), h' = o·act(c'). */
 typedef struct cz_lstm {
     long rows, inputs, units;
     const float *x; long x_stride;              /* [rows][inputs]; NULL: `start` already holds bias + x·kernel */
     const float *start; long start_stride;      /* [rows][blocks·4·16] in panel order; used only where x is NULL */
-    const float *kernel;                        /* packed [inputs], 4 gates */
-    const float *recurrent;                     /* packed [units], 4 gates */
+    cz_weights kernel;                          /* packed [inputs], 4 gates */
+    cz_weights recurrent;                       /* packed [units], 4 gates; of the kernel's kind */
     const float *bias;                          /* [blocks·4·16] in panel order */
     const float *h, *c; long state_stride;      /* states before the step: blocks·16 floats a row */
     float *h_out, *c_out; long state_out_stride;/* states after it; must not overlap h, c */
@@ -79,9 +93,9 @@ typedef struct cz_gru {
     long rows, inputs, units;
     const float *x; long x_stride;
     const float *start; long start_stride;      /* [rows][blocks·3·16]: bias (z, r merged; h the input one) + x·kernel */
-    const float *kernel;                        /* packed [inputs], 3 gates */
-    const float *recurrent;                     /* reset_after: packed, 3 gates; else packed with 2 gates (z r) */
-    const float *recurrent_h;                   /* not reset_after: packed, 1 gate (h); else NULL */
+    cz_weights kernel;                          /* packed [inputs], 3 gates */
+    cz_weights recurrent;                       /* reset_after: packed, 3 gates; else packed with 2 gates (z r) */
+    cz_weights recurrent_h;                     /* not reset_after: packed, 1 gate (h); else without panels */
     const float *bias;                          /* [blocks·3·16] in panel order */
     const float *recurrent_bias_h;              /* reset_after: [blocks·16], the h gate's recurrent bias; else NULL */
     const float *h; long state_stride;
@@ -95,7 +109,7 @@ typedef struct cz_simple_rnn {
     long rows, inputs, units;
     const float *x; long x_stride;
     const float *start; long start_stride;      /* [rows][blocks·16] */
-    const float *kernel, *recurrent;            /* packed, 1 gate */
+    cz_weights kernel, recurrent;               /* packed, 1 gate */
     const float *bias;                          /* [blocks·16] */
     const float *h; long state_stride;
     float *h_out; long state_out_stride;
@@ -127,6 +141,10 @@ typedef struct cz_kernels {
      * start NULL: zeros; start may be out. */
     void (*affine)(const float *x, long x_stride, long rows, long inputs, const float *packed, long outputs,
                    const float *start, long start_stride, float *out, long out_stride);
+
+    /* The same with weights of any kind. */
+    void (*affine_packed)(const float *x, long x_stride, long rows, long inputs, const cz_weights *packed, long outputs,
+                          const float *start, long start_stride, float *out, long out_stride);
 
     void (*lstm)(const cz_lstm *);
     void (*gru)(const cz_gru *);

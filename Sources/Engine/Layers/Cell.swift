@@ -84,8 +84,9 @@ struct GateSums {
 
     /// start + x · packed, for all rows.
     func sum(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int, _ inputs: Int,
-             _ packed: UnsafePointer<Float>, start: UnsafePointer<Float>?, startStride: Int) {
-        kernels.pointee.affine(x, xStride, rows, inputs, packed, panelWidth, start, startStride, panels, panelWidth)
+             _ packed: PackedMatrix, start: UnsafePointer<Float>?, startStride: Int) {
+        var weights = packed.weights
+        kernels.pointee.affine_packed(x, xStride, rows, inputs, &weights, panelWidth, start, startStride, panels, panelWidth)
     }
 
     /// Spreads one row's sums into `gates`.

@@ -38,7 +38,7 @@ public final class Dense: Layer {
     }
 
     override func pack() throws(Failure) {
-        if let kernel { packed?.fill(kernel.values, bias: bias?.values) }
+        if let kernel { try packed?.fill(kernel, bias: bias?.values) }
     }
 
     override var passesMask: Bool { true }
@@ -52,7 +52,7 @@ public final class Dense: Layer {
 
 private final class DenseOperation: Operation {
     private let activation: Activation
-    private let panels: UnsafePointer<Float>
+    private var weights: cz_weights
     private let bias: UnsafePointer<Float>
     private let kernels: UnsafePointer<cz_kernels>
     private let x: UnsafeMutablePointer<Float>
@@ -67,7 +67,7 @@ private final class DenseOperation: Operation {
     init(_ layer: Dense, _ binding: Binding) throws(Failure) {
         guard let packed = layer.packed else { throw layer.failure("is not built") }
         activation = layer.activation
-        panels = packed.panels
+        weights = packed.weights
         bias = packed.bias
         kernels = binding.kernels
         x = binding.inputs[0].data
@@ -84,7 +84,7 @@ private final class DenseOperation: Operation {
 
     override func run(_ moment: Moment) {
         let rows = moment.rows &* vectors
-        kernels.pointee.affine(x, inputs, rows, inputs, panels, units, bias, 0, sums, units)
+        kernels.pointee.affine_packed(x, inputs, rows, inputs, &weights, units, bias, 0, sums, units)
         if !activation.isLinear {
             activation.apply(kernels, sums, out, rows: rows, count: units)
         }

@@ -47,9 +47,9 @@ public final class GRUCell: Cell {
     override func pack() throws(Failure) {
         guard let kernel, let recurrentKernel else { return }
         guard resetAfter, let bias = bias?.values else {
-            packedKernel?.fill(kernel.values, bias: bias?.values)
-            packedRecurrent?.fill(recurrentKernel.values)
-            packedRecurrentH?.fill(recurrentKernel.values)
+            try packedKernel?.fill(kernel, bias: bias?.values)
+            try packedRecurrent?.fill(recurrentKernel)
+            try packedRecurrentH?.fill(recurrentKernel)
             return
         }
         // The gates z and r add both biases before anything else; h keeps its recurrent one inside the reset.
@@ -57,9 +57,10 @@ public final class GRUCell: Cell {
         for i in 0..<(3 * units) {
             merged.floats[i] = i < 2 * units ? bias[i] + bias[3 * units + i] : bias[i]
         }
-        withExtendedLifetime(merged) { packedKernel?.fill(kernel.values, bias: UnsafePointer(merged.floats)) }
-        packedRecurrent?.fill(recurrentKernel.values)
-        packedRecurrentH?.fill(recurrentKernel.values, bias: bias + 3 * units)
+        defer { withExtendedLifetime(merged) {} }
+        try packedKernel?.fill(kernel, bias: UnsafePointer(merged.floats))
+        try packedRecurrent?.fill(recurrentKernel)
+        try packedRecurrentH?.fill(recurrentKernel, bias: bias + 3 * units)
     }
 
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
@@ -92,13 +93,13 @@ private final class GRUStep: CellStep {
         call = cz_gru()
         call.inputs = matrices.kernel.inputs
         call.units = cell.units
-        call.kernel = matrices.kernel.panels
+        call.kernel = matrices.kernel.weights
         call.bias = matrices.kernel.bias
-        call.recurrent = matrices.recurrent.panels
+        call.recurrent = matrices.recurrent.weights
         if cell.resetAfter {
             call.recurrent_bias_h = matrices.recurrentH.bias
         } else {
-            call.recurrent_h = matrices.recurrentH.panels
+            call.recurrent_h = matrices.recurrentH.weights
         }
         call.activation = activation
         call.recurrent_activation = recurrent
@@ -145,8 +146,8 @@ private final class RowwiseGRUStep: CellStep {
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         let kernel = matrices.kernel, recurrentH = matrices.recurrentH
         let units = cell.units
-        input.sum(x, xStride, rows, kernel.inputs, kernel.panels, start: kernel.bias, startStride: 0)
-        recurrent.sum(from, fromStride, rows, units, matrices.recurrent.panels, start: nil, startStride: 0)
+        input.sum(x, xStride, rows, kernel.inputs, kernel, start: kernel.bias, startStride: 0)
+        recurrent.sum(from, fromStride, rows, units, matrices.recurrent, start: nil, startStride: 0)
         for row in 0..<rows {
             input.unpack(row: row)
             recurrent.unpack(row: row)
@@ -160,7 +161,7 @@ private final class RowwiseGRUStep: CellStep {
                 for unit in 0..<units { candidate[unit] += r[unit] * (product[unit] + recurrentH.bias[unit]) }
             } else {
                 for unit in 0..<units { hOut[unit] = r[unit] * h[unit] }
-                reset.sum(hOut, toStride, 1, units, recurrentH.panels, start: nil, startStride: 0)
+                reset.sum(hOut, toStride, 1, units, recurrentH, start: nil, startStride: 0)
                 reset.unpack(row: 0)
                 for unit in 0..<units { candidate[unit] += reset.gates[unit] }
             }

@@ -42,8 +42,8 @@ public final class LSTMCell: Cell {
 
     override func pack() throws(Failure) {
         guard let kernel, let recurrentKernel else { return }
-        packedKernel?.fill(kernel.values, bias: bias?.values)
-        packedRecurrent?.fill(recurrentKernel.values)
+        try packedKernel?.fill(kernel, bias: bias?.values)
+        try packedRecurrent?.fill(recurrentKernel)
     }
 
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
@@ -68,9 +68,9 @@ private final class LSTMStep: CellStep {
         call = cz_lstm()
         call.inputs = kernel.inputs
         call.units = kernel.units
-        call.kernel = kernel.panels
+        call.kernel = kernel.weights
         call.bias = kernel.bias
-        call.recurrent = recurrent.panels
+        call.recurrent = recurrent.weights
         call.activation = activation
         call.recurrent_activation = recurrentActivation
     }
@@ -108,8 +108,8 @@ private final class RowwiseLSTMStep: CellStep {
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         let units = cell.units
-        sums.sum(x, xStride, rows, kernel.inputs, kernel.panels, start: kernel.bias, startStride: 0)
-        sums.sum(from, fromStride, rows, units, recurrent.panels,
+        sums.sum(x, xStride, rows, kernel.inputs, kernel, start: kernel.bias, startStride: 0)
+        sums.sum(from, fromStride, rows, units, recurrent,
                  start: sums.panels, startStride: sums.panelWidth)
         for row in 0..<rows {
             sums.unpack(row: row)

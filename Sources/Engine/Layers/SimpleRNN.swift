@@ -31,8 +31,8 @@ public final class SimpleRNNCell: Cell {
 
     override func pack() throws(Failure) {
         guard let kernel, let recurrentKernel else { return }
-        packedKernel?.fill(kernel.values, bias: bias?.values)
-        packedRecurrent?.fill(recurrentKernel.values)
+        try packedKernel?.fill(kernel, bias: bias?.values)
+        try packedRecurrent?.fill(recurrentKernel)
     }
 
     override func step(features: Int, rows: Int, kernels: UnsafePointer<cz_kernels>,
@@ -56,9 +56,9 @@ private final class SimpleRNNStep: CellStep {
         call = cz_simple_rnn()
         call.inputs = kernel.inputs
         call.units = cell.units
-        call.kernel = kernel.panels
+        call.kernel = kernel.weights
         call.bias = kernel.bias
-        call.recurrent = recurrent.panels
+        call.recurrent = recurrent.weights
         call.activation = cell.activation.elementwise ?? Activation.linear.elementwise.unsafelyUnwrapped
     }
 

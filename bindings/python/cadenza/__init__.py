@@ -24,6 +24,7 @@ from .generation import Feedback, Generated, Hypothesis, Item, Level, Nested, Ru
 from .loading import build, from_json, load
 from .model import Layer, Model, StateArray, Tensor, Weights
 from .pool import Pool
+from .quantization import Deviation, quantization_error
 from .ragged import Ragged
 from .stream import State, Stream
 from .trainer import History, Trainer
@@ -43,6 +44,7 @@ from .unrolled import (
 __all__ = [
     "CadenzaError",
     "CannotStreamError",
+    "Deviation",
     "Feedback",
     "Generated",
     "Gradients",
@@ -91,6 +93,7 @@ __all__ = [
     "metrics",
     "nested",
     "optimizers",
+    "quantization_error",
     "sample",
     "self_feeding",
     "stop",

@@ -87,7 +87,13 @@ class SizedStructure(Structure):
 
 
 class LoadOptions(SizedStructure):
-    _fields_ = [("struct_size", c_size_t), ("architecture", c_char_p), ("architecture_size", c_size_t)]
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("architecture", c_char_p),
+        ("architecture_size", c_size_t),
+        ("precision", c_int32),
+        ("reserved", c_int32),
+    ]
 
 
 class TensorInfo(SizedStructure):
@@ -398,6 +404,8 @@ model_load_memory = function("cadenza_model_load_memory", STATUS, BYTES, SIZE, P
 model_create = function("cadenza_model_create", STATUS, TEXT, SIZE, c_uint64, MODEL_OUT)
 model_save_file = function("cadenza_model_save_file", STATUS, MODEL, TEXT)
 model_save_memory = function("cadenza_model_save_memory", STATUS, MODEL, BYTES, SIZE, SIZES)
+model_quantize = function("cadenza_model_quantize", STATUS, MODEL, c_int32, MODEL_OUT)
+model_precision = function("cadenza_model_precision", c_int32, MODEL)
 model_retain = function("cadenza_model_retain", ModelHandle, MODEL)
 model_release = ModelHandle.release = function("cadenza_model_release", None, MODEL)
 

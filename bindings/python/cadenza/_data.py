@@ -88,6 +88,11 @@ def same_lengths(a: Rows, b: Rows) -> bool:
     return isinstance(a, Series) and isinstance(b, Series) and np.array_equal(a.lengths, b.lengths)
 
 
+def is_even(value: Rows) -> bool:
+    """Whether all rows have one length."""
+    return not isinstance(value, Series) or len(set(value.lengths)) == 1
+
+
 def one_or_all(values: Sequence[Any]) -> Any:
     """What a model takes: the value alone where there is one."""
     return values if len(values) > 1 else values[0]
@@ -142,13 +147,22 @@ class Batch:
     """By output: what its weights are multiplied with in the loss."""
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What padding does in a model."""
+
+    is_masked: list[bool]
+    """By output: whether it has a mask, which leaves padding out of the loss by itself."""
+    keeps_states: bool
+
+
 class Padding:
     """How series are padded so that no answer at a real step changes."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._fill = next(_mask_values(json.loads(model.to_json())), 0.0)
-        self._masked: list[bool] | None = None
+        self._tried: dict[tuple[bool, ...], Tried] = {}
 
     def arrays(self, inputs: Sequence[Rows], more: int = 0) -> list[Array]:
         """The inputs padded to the longest, and by so many steps more."""
@@ -158,32 +172,36 @@ class Padding:
 
         return list(map(array, inputs))
 
-    def try_on(self, inputs: Sequence[Rows]) -> list[bool]:
-        """Whether each output has a mask, which leaves padding out of the loss by itself.
+    def try_on(self, inputs: Sequence[Rows]) -> Tried:
+        """What padding does: tried once, on the first row, by a copy of the model with random weights.
 
-        Raises InvalidArgumentError where padding changes answers: once, on the first row, by a copy of the model with random
-        weights.
+        Raises InvalidArgumentError where it changes answers.
         """
-        if self._masked is not None:
-            return self._masked
+        which = tuple(isinstance(value, Series) for value in inputs)
+        if which in self._tried:
+            return self._tried[which]
         copy, random = load(self._model.to_bytes()), np.random.default_rng(0)
         for name in copy.weights:
             shape = copy.weights[name].shape
             value = random.normal(size=shape) / np.sqrt(shape[0])
             copy.weights[name] = np.abs(value) if name.endswith("variance") else value
         first = Data(inputs, (), ()).take(slice(1)).inputs
-        tape, answers = Tape(copy, input_gradients=False), []
+        tape, answers, states = Tape(copy, input_gradients=False), [], []
         for more in (0, 2):
             answer = tape.forward(one_or_all(self.arrays(first, more)), training=False)
             answers.append(answer if isinstance(answer, list) else [answer])
+            states.append(tape.states)
         for tensor, alone, padded in zip(copy.outputs, *answers):
             if not np.array_equal(alone, padded[:, : alone.shape[1]]):
                 raise InvalidArgumentError(
                     f"expected a model that masks what pads series, and output '{tensor.name}' sees it: put a Masking layer "
                     "behind the input or mask_zero into the Embedding, or train on series of one length at a time"
                 )
-        self._masked = [tape.mask(index) is not None for index in range(len(copy.outputs))]
-        return self._masked
+        is_masked = [tape.mask(index) is not None for index in range(len(copy.outputs))]
+        self._tried[which] = tried = Tried(
+            is_masked, all(np.array_equal(states[0][key], states[1][key]) for key in states[0])
+        )
+        return tried
 
 
 def _mask_values(config: Any) -> Iterator[float]:

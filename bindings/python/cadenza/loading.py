@@ -14,15 +14,16 @@ from typing import Any
 from . import _bindings as c
 from ._arguments import as_bytes, c_text, count, existing_path
 from .errors import InvalidArgumentError
-from .model import Model
+from .model import Model, precision_number
 
 
-def load(source: Any, architecture: str | Mapping[str, Any] | None = None) -> Model:
+def load(source: Any, architecture: str | Mapping[str, Any] | None = None, precision: str | None = None) -> Model:
     """Loads a trained model.
 
     source: the path of a `.keras`, whole-model `.h5` / `.hdf5`, `.weights.h5` or `.safetensors` file (told by its
     content, not its name); or such a file's bytes; or a live `keras.Model`.
     architecture: for a file that holds weights only, the JSON that `model.to_json()` gave, as text or as a dict.
+    precision: `"bf16"` or `"int8"` for a model as `Model.quantize` makes it, unless the file has it so already.
     Raises MissingFileError or OperatingSystemError (the file cannot be read), InvalidFileError (it is damaged),
     UnsupportedError, naming the layer and the option that Cadenza cannot honour.
     """
@@ -35,6 +36,8 @@ def load(source: Any, architecture: str | Mapping[str, Any] | None = None) -> Mo
     if architecture is not None:
         options.architecture = _json_bytes(architecture)
         options.architecture_size = len(options.architecture)
+    if precision is not None:
+        options.precision = precision_number(precision)
     handle = c.ModelHandle()
     if isinstance(source, (str, os.PathLike)):
         c.model_load_file(existing_path(source), ctypes.byref(options), ctypes.byref(handle))

@@ -192,6 +192,26 @@ class Model:
         c.model_fingerprint(self._handle, ctypes.byref(fingerprint))
         return fingerprint.value
 
+    # ── Narrow weights ──────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def precision(self) -> str:
+        """How the large weights are kept: `float32`, `bf16` or `int8`."""
+        return PRECISIONS[c.model_precision(self._handle)]
+
+    def quantize(self, precision: str) -> Model:
+        """A model with the same weights, the large ones narrow: its steps read half (`bf16`) or a quarter (`int8`) of the bytes.
+
+        Kernels of LSTM, GRU, SimpleRNN and Dense, and tables of Embedding, become bf16, or whole numbers of 8 bits with a
+        scale for each output; all else is computed in float32. `cadenza.quantization_error` tells what it costs. This model
+        stays as it is. The new one cannot be trained; it is fast rather than small, for it keeps the floats beside; `save` writes
+        it narrow to `.safetensors`.
+        Raises InvalidArgumentError for a model that is narrow already, and for int8 where a weight is not finite.
+        """
+        handle = c.ModelHandle()
+        c.model_quantize(self._handle, precision_number(precision), ctypes.byref(handle))
+        return Model(handle)
+
     # ── Weights ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -351,6 +371,16 @@ class Model:
             for tensors in (self.inputs, self.outputs)
         )
         return f"<cadenza.Model {inputs} → {outputs}{'' if self._open else ', closed'}>"
+
+
+PRECISIONS = ("float32", "bf16", "int8")
+
+
+def precision_number(precision: str) -> int:
+    """The library's number of a precision."""
+    if precision not in PRECISIONS:
+        raise InvalidArgumentError(f"expected 'bf16' or 'int8' as precision, received {precision!r}")
+    return PRECISIONS.index(precision)
 
 
 def _infos(number: Any, ask: Any, kind: type[Info], handle: c.ModelHandle) -> Iterator[Info]:

@@ -28,7 +28,7 @@ from ._arguments import (
     in_order,
     require_shape,
 )
-from ._data import Batch, Data, Padding, Rows, Series, numbers_of, one_or_all, rows_of, same_lengths
+from ._data import Batch, Data, Padding, Rows, Series, is_even, numbers_of, one_or_all, rows_of, same_lengths
 from .errors import InvalidArgumentError, NotFoundError
 from .model import Model
 from .training import layer_indices
@@ -400,11 +400,15 @@ class Trainer:
                 raise InvalidArgumentError(f"expected {rows} rows of sample weights, received {len(weight)}")
         return Data(inputs, targets, weights)
 
-    def _padded(self, data: Data) -> Batch:
-        """Series as arrays: padded, and behind their ends without weight."""
+    def _padded(self, data: Data, carry_state: bool = False) -> Batch:
+        """Series as arrays: padded, and behind their ends without weight. carry_state: whether states go on from it."""
         if not data.has_series:
             return Batch(data.inputs, list(data.targets), list(data.weights), [1.0] * len(data.targets))
-        is_masked = self._padding.try_on(data.inputs)
+        tried = self._padding.try_on(data.inputs)
+        if carry_state and not tried.keeps_states and not all(is_even(value) for value in data.inputs):
+            raise InvalidArgumentError(
+                "expected series of one length, or a model that masks padding, where states are carried"
+            )
         inputs = self._padding.arrays(data.inputs)
         _, rows, times = self._model._batch_of_inputs(one_or_all(inputs))
         batch = Batch(inputs, [], [], [])
@@ -416,14 +420,16 @@ class Trainer:
             if isinstance(weight, Series):
                 weight = weight.padded(steps)
             batch.weights.append(there * (np.float32(1) if weight is None else weight.reshape(rows, -1)[:, :steps]))
-            counts_all = loss is not None and loss.reduction in ("sum_over_batch_size", "mean") and not is_masked[index]
+            counts_all = (
+                loss is not None and loss.reduction in ("sum_over_batch_size", "mean") and not tried.is_masked[index]
+            )
             batch.scales.append(there.size / max(1, int(there.sum())) if counts_all else 1.0)
         return batch
 
     def _run(
         self, call: Any, x: Values, y: Values, sample_weight: Any, carry_state: bool, states: Any
     ) -> tuple[float, list[float]]:
-        return self._call(call, self._padded(self._data(x, y, sample_weight, None)), carry_state, states)
+        return self._call(call, self._padded(self._data(x, y, sample_weight, None), carry_state), carry_state, states)
 
     def _call(self, call: Any, data: Batch, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
         inputs = [floats(value) for value in data.inputs]
@@ -449,7 +455,9 @@ class Trainer:
         batch = c.Batch()
         batch.batch = rows
         batch.times = ctypes.cast(times, c.SIZES)
-        batch.inputs, batch.targets, batch.weights = _pointers(inputs), _pointers(targets), _pointers(weights)
+        batch.inputs, batch.targets = _pointers(inputs), _pointers(targets)
+        if steps:
+            batch.weights = _pointers(weights)
         batch.weights_per_step = int(2 in steps)
         batch.carry_state = int(carry_state)
         batch.states = _pointers(given) if given else None
@@ -459,12 +467,12 @@ class Trainer:
         return loss.value, list(parts)
 
     def _states(self, states: Mapping[str, Any] | None, rows: int) -> list[Array | None]:
-        known = {state.key: state.units for state in self._model.states}
-        for key in states or {}:
-            if key not in known:
-                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
         if not states:
             return []
+        known = {state.key: state.units for state in self._model.states}
+        for key in states:
+            if key not in known:
+                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
         arrays = [floats(states[key]) if key in states else None for key in known]
         for (key, units), array in zip(known.items(), arrays):
             if array is not None and array.shape != (rows, units):
@@ -513,7 +521,7 @@ class Trainer:
                 self.reset_states()
             loss = 0.0
             pieces = list(batch.windows(window, self._model)) if window is not None else [batch]
-            for piece in map(self._padded, pieces):
+            for piece in (self._padded(piece, stateful) for piece in pieces):
                 if training:
                     self._schedule()
                 try:

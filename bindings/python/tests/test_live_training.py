@@ -187,6 +187,29 @@ def test_losses_follow_keras(name, weighted, masked, record_property):
         assert np.abs(found - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_series_follow_keras_on_padded_ones(weighted, record_property):
+    """Keras is given what Cadenza pads by itself; both mask it."""
+    model = sequence_model("softmax", 3)
+    ours = cadenza.Trainer(cadenza.load(model), "sparse_categorical_crossentropy", optimizers.Adam(0.01))
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy")
+    random, worst = np.random.default_rng(6), 0.0
+    for _ in range(20):
+        lengths = random.integers(1, 8, 6)
+        x = [random.normal(size=(length, 4)).astype(np.float32) for length in lengths]
+        y = [random.integers(0, 3, length) for length in lengths]
+        weights = [random.random(length).astype(np.float32) for length in lengths] if weighted else None
+        padded = [np.zeros((6, lengths.max(), *width), np.float32) for width in ((4,), (), ())]
+        for array, series in zip(padded, (x, y, weights or ())):
+            for row, one in zip(array, series):
+                row[: len(one)] = one
+        expected = float(model.train_on_batch(*padded[: 2 + weighted]))
+        model.reset_metrics()
+        worst = max(worst, abs(ours.update(x, y, weights) - expected) / expected)
+    record_property("largest relative difference from Keras's loss, series", worst)
+    assert worst <= TOLERANCE
+
+
 def test_stateful_model_follows_keras(record_property):
     keras.utils.set_random_seed(4)
     layers = keras.layers

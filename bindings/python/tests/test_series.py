@@ -117,3 +117,28 @@ def test_wrong_series():
     ]:
         with pytest.raises(cadenza.InvalidArgumentError, match=message):
             trainer.update(wrong_x, wrong_y)
+
+
+def test_states_are_carried_past_padding_or_not_at_all():
+    model, x, y = made("causal")
+    with pytest.raises(cadenza.InvalidArgumentError, match="expected series of one length, or a model that masks padding"):
+        cadenza.Trainer(model, "mse").update(x, y, carry_state=True)
+    model, x, y = made("last")
+    trainer = cadenza.Trainer(model, "mse", cadenza.optimizers.SGD(0.0))
+    for _ in range(2):
+        trainer.update(x, y, carry_state=True)
+    for row, one in enumerate(x):
+        stream = model.stream()
+        stream.run(np.concatenate([one, one])[None])
+        for key, state in stream.get_state().items():
+            assert np.abs(trainer.states[key][row] - state[0]).max() <= 1e-5
+
+
+def test_padding_is_tried_on_where_it_is_given():
+    """That targets alone had different lengths before says nothing of the inputs."""
+    model = cadenza.build(None, 3, MODELS["masked"][1:])
+    trainer = cadenza.Trainer(model, "mse")
+    x, y = random_series(3), random_series(2)
+    trainer.test(samples(5, 6, 3), y)
+    with pytest.raises(cadenza.InvalidArgumentError, match="sees it"):
+        trainer.test(x, y)
