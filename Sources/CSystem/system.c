@@ -15,11 +15,15 @@
 #include <cpuid.h>
 #endif
 
+/* Large weights are read whole at each step; in pages of this size the processor finds them at once. The system may decline. */
+enum { HUGE_PAGE = 2 << 20 };
+
 void *cz_allocate(size_t bytes) {
     if (bytes > PTRDIFF_MAX - 64) return NULL;
     void *memory = NULL;
-    size_t whole = (bytes + 63) / 64 * 64;
-    if (posix_memalign(&memory, 64, whole ? whole : 64) != 0) return NULL;
+    size_t whole = (bytes + 63) / 64 * 64, alignment = whole < HUGE_PAGE ? 64 : HUGE_PAGE;
+    if (posix_memalign(&memory, alignment, whole ? whole : 64) != 0) return NULL;
+    if (alignment == HUGE_PAGE) madvise(memory, whole / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     memset(memory, 0, whole);
     return memory;
 }
