@@ -10,7 +10,7 @@ let engine: [SwiftSetting] = [
 ]
 
 /// All but the kernels is compiled for size: what a step costs is spent in the kernels. Functions that take closures are
-/// not compiled anew for each closure, small ones not inlined early, loops not turned or unrolled.
+/// not compiled anew for each closure.
 ///
 /// No outlined objects: a module that uses another's function may bring a copy of it, and with it copies of the constant
 /// arrays in it, as weak symbols "outlined object #0, #1 … of the function". Modules number them differently (Swift 6.3),
@@ -19,8 +19,7 @@ let engine: [SwiftSetting] = [
 /// For the same reason a module compiles anew whatever it uses of another, all the way down. `@export(interface)` on a
 /// function at a module's border ends that: what CadenzaABI calls, and the layers that Files makes, is compiled once.
 let small = engine + [.unsafeFlags(["-Osize", "-Xllvm", "-enable-machine-outliner=always",
-                                    "-Xllvm", "-sil-disable-pass=object-outliner,closure-specialize,capture-prop,"
-                                        + "early-inline,loop-rotate,loop-unroll",
+                                    "-Xllvm", "-sil-disable-pass=object-outliner,closure-specialize,capture-prop",
                                     "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 /// A kernel target is compiled for one instruction set, always optimised: SIMD code without

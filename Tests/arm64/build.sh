@@ -18,7 +18,7 @@ compile() { # module, flags …; its sources may be links
 }
 # As in Package.swift.
 small=(-Osize -Xllvm -enable-machine-outliner=always
-       -Xllvm -sil-disable-pass=object-outliner,closure-specialize,capture-prop,early-inline,loop-rotate,loop-unroll
+       -Xllvm -sil-disable-pass=object-outliner,closure-specialize,capture-prop
        -enforce-exclusivity=unchecked)
 modules=(Engine Files Generation Training CadenzaABI)
 for module in "${modules[@]}"; do compile "$module" "${small[@]}"; done
