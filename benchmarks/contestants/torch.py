@@ -139,4 +139,4 @@ def nested(workload, threads):
 
 def training(workload, threads):
     torch.set_num_threads(threads)
-    return updates.entries(workload, {"PyTorch": "eager"})
+    return updates.entries(workload, {f"PyTorch, {threads} threads": "eager"})
