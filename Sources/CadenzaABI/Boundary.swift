@@ -1,6 +1,7 @@
 import CCadenza
 import CSystem
 import Engine
+import Files
 
 // The boundary: every exported function checks its arguments, calls the engine, and maps a failure to a status and the
 // thread's message. There is no logic here.
@@ -87,6 +88,26 @@ func deliver(_ size: Int, to buffer: UnsafeMutableRawPointer?, capacity: Int, _ 
         fill(buffer)
     }
     needed.pointee = size
+}
+
+func deliver(_ object: any Snapshotting, to buffer: UnsafeMutableRawPointer?, capacity: Int, _ size: UnsafeMutablePointer<Int>?) throws(Failure) {
+    try deliver(object.snapshotSize, to: buffer, capacity: capacity, size) { object.snapshot(into: $0) }
+}
+
+/// Writes a snapshot to a file, whole or not at all.
+func write(_ object: any Snapshotting, to path: UnsafePointer<CChar>?) throws(Failure) {
+    try writeFile(path: try given(path, "path"), size: object.snapshotSize) { object.snapshot(into: $0) }
+}
+
+func restore(_ object: any Snapshotting, _ bytes: UnsafeRawPointer?, _ size: Int) throws(Failure) {
+    guard let bytes else { throw missing("bytes") }
+    try object.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
+}
+
+func restore(_ object: any Snapshotting, from path: UnsafePointer<CChar>?) throws(Failure) {
+    let file = try MappedFile(path: try given(path, "path"))
+    defer { withExtendedLifetime(file) {} }
+    try object.restore(file.bytes)
 }
 
 /// A text with its terminating zero, delivered like bytes.

@@ -269,19 +269,12 @@ public func cadenza_selffeeding_score(_ generator: OpaquePointer?, _ steps: Int,
 @c @implementation
 public func cadenza_selffeeding_snapshot(_ generator: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ capacity: Int,
                                          _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let generator: SelfFeeding = try object(generator, "generator")
-        try deliver(generator.snapshotSize, to: buffer, capacity: capacity, size) { generator.snapshot(into: $0) }
-    }
+    attempt { () throws(Failure) in try deliver(try object(generator, "generator") as SelfFeeding, to: buffer, capacity: capacity, size) }
 }
 
 @c @implementation
 public func cadenza_selffeeding_restore(_ generator: OpaquePointer?, _ bytes: UnsafeRawPointer?, _ size: Int) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let generator: SelfFeeding = try object(generator, "generator")
-        guard let bytes else { throw missing("bytes") }
-        try generator.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
-    }
+    attempt { () throws(Failure) in try restore(try object(generator, "generator") as SelfFeeding, bytes, size) }
 }
 
 @c @implementation
@@ -472,17 +465,10 @@ public func cadenza_nested_reasons(_ nested: OpaquePointer?, _ level: Int, _ rea
 @c @implementation
 public func cadenza_nested_snapshot(_ nested: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ capacity: Int,
                                     _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let nested: Nested = try object(nested, "nested")
-        try deliver(nested.snapshotSize, to: buffer, capacity: capacity, size) { nested.snapshot(into: $0) }
-    }
+    attempt { () throws(Failure) in try deliver(try object(nested, "nested") as Nested, to: buffer, capacity: capacity, size) }
 }
 
 @c @implementation
 public func cadenza_nested_restore(_ nested: OpaquePointer?, _ bytes: UnsafeRawPointer?, _ size: Int) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let nested: Nested = try object(nested, "nested")
-        guard let bytes else { throw missing("bytes") }
-        try nested.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
-    }
+    attempt { () throws(Failure) in try restore(try object(nested, "nested") as Nested, bytes, size) }
 }

@@ -175,35 +175,20 @@ public func cadenza_stream_health(_ stream: OpaquePointer?, _ row: Int, _ nonfin
 @c @implementation
 public func cadenza_stream_snapshot(_ stream: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ capacity: Int,
                                     _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let stream: Stream = try object(stream, "stream")
-        try deliver(stream.snapshotSize, to: buffer, capacity: capacity, size) { stream.snapshot(into: $0) }
-    }
+    attempt { () throws(Failure) in try deliver(try object(stream, "stream") as Stream, to: buffer, capacity: capacity, size) }
 }
 
 @c @implementation
 public func cadenza_stream_snapshot_file(_ stream: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let stream: Stream = try object(stream, "stream")
-        try writeFile(path: try given(path, "path"), size: stream.snapshotSize) { stream.snapshot(into: $0) }
-    }
+    attempt { () throws(Failure) in try write(try object(stream, "stream") as Stream, to: path) }
 }
 
 @c @implementation
 public func cadenza_stream_restore(_ stream: OpaquePointer?, _ bytes: UnsafeRawPointer?, _ size: Int) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let stream: Stream = try object(stream, "stream")
-        guard let bytes else { throw missing("bytes") }
-        try stream.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
-    }
+    attempt { () throws(Failure) in try restore(try object(stream, "stream") as Stream, bytes, size) }
 }
 
 @c @implementation
 public func cadenza_stream_restore_file(_ stream: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let stream: Stream = try object(stream, "stream")
-        let file = try MappedFile(path: try given(path, "path"))
-        defer { withExtendedLifetime(file) {} }
-        try stream.restore(file.bytes)
-    }
+    attempt { () throws(Failure) in try restore(try object(stream, "stream") as Stream, from: path) }
 }

@@ -408,37 +408,22 @@ public func cadenza_trainer_finish_averages(_ trainer: OpaquePointer?) -> cadenz
 @c @implementation
 public func cadenza_trainer_checkpoint(_ trainer: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ capacity: Int,
                                        _ size: UnsafeMutablePointer<Int>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let trainer: Trainer = try object(trainer, "trainer")
-        try deliver(trainer.checkpointSize, to: buffer, capacity: capacity, size) { trainer.checkpoint(into: $0) }
-    }
+    attempt { () throws(Failure) in try deliver(try object(trainer, "trainer") as Trainer, to: buffer, capacity: capacity, size) }
 }
 
 @c @implementation
 public func cadenza_trainer_checkpoint_file(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let trainer: Trainer = try object(trainer, "trainer")
-        try writeFile(path: try given(path, "path"), size: trainer.checkpointSize) { trainer.checkpoint(into: $0) }
-    }
+    attempt { () throws(Failure) in try write(try object(trainer, "trainer") as Trainer, to: path) }
 }
 
 @c @implementation
 public func cadenza_trainer_restore(_ trainer: OpaquePointer?, _ bytes: UnsafeRawPointer?, _ size: Int) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let trainer: Trainer = try object(trainer, "trainer")
-        guard let bytes else { throw missing("bytes") }
-        try trainer.restore(UnsafeRawBufferPointer(start: bytes, count: try count(size, "size")))
-    }
+    attempt { () throws(Failure) in try restore(try object(trainer, "trainer") as Trainer, bytes, size) }
 }
 
 @c @implementation
 public func cadenza_trainer_restore_file(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?) -> cadenza_status {
-    attempt { () throws(Failure) in
-        let trainer: Trainer = try object(trainer, "trainer")
-        let file = try MappedFile(path: try given(path, "path"))
-        defer { withExtendedLifetime(file) {} }
-        try trainer.restore(file.bytes)
-    }
+    attempt { () throws(Failure) in try restore(try object(trainer, "trainer") as Trainer, from: path) }
 }
 
 // MARK: Files for Keras

@@ -1,3 +1,51 @@
+/// What can be written into bytes, and go on from them.
+public protocol Snapshotting: AnyObject {
+    var snapshotSize: Int { get }
+    /// Writes `snapshotSize` bytes.
+    func snapshot(into bytes: UnsafeMutableRawPointer)
+    /// Changes nothing where it fails.
+    func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure)
+}
+
+/// What writes itself into an archive.
+public protocol Archiving: Snapshotting {
+    func write(to archive: Archive)
+}
+
+extension Archiving {
+    public var snapshotSize: Int {
+        let archive = Archive()
+        write(to: archive)
+        return archive.size
+    }
+
+    public func snapshot(into bytes: UnsafeMutableRawPointer) { write(to: Archive(bytes)) }
+
+    /// Calls `body` with a snapshot.
+    public func withSnapshot(_ body: (UnsafeRawBufferPointer) throws(Failure) -> Void) throws(Failure) {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
+        defer { bytes.deallocate() }
+        if let base = bytes.baseAddress { snapshot(into: base) }
+        try body(UnsafeRawBufferPointer(bytes))
+    }
+
+    /// Calls `read` with what stands behind a snapshot's magic and fingerprint; where that fails, once more with its own.
+    public func restore(_ bytes: UnsafeRawBufferPointer, magic: UInt64, fingerprint: UInt64, what: StaticString, of: StaticString,
+                        _ read: (ArchiveReader) throws(Failure) -> Void) throws(Failure) {
+        let reader = try ArchiveReader(bytes, magic: magic, what: what)
+        guard try reader.next() == fingerprint else { throw Failure(.mismatch, "the snapshot was taken of \(of)") }
+        try withSnapshot { (own) throws(Failure) in
+            do throws(Failure) {
+                try read(reader)
+                try reader.expectEnd()
+            } catch {
+                if let reader = try? ArchiveReader(own, magic: magic, what: what), (try? reader.next()) != nil { try? read(reader) }
+                throw error
+            }
+        }
+    }
+}
+
 /// Writes a snapshot: little-endian words and floats, one after another. Without memory it only counts the bytes.
 public final class Archive {
     private let memory: UnsafeMutableRawPointer?

@@ -4,7 +4,7 @@ import CSystem
 ///
 /// The state is two blocks of [rows][stateSize] floats: a step reads one and writes the other, and then they swap.
 /// So a step that is not to count (peek) is one that does not swap.
-public final class Stream {
+public final class Stream: Snapshotting {
     public let model: Model
     public let batch: Int
     /// Whether the model has one input and one output.

@@ -570,10 +570,10 @@ private final class Collector {
 
 // MARK: Snapshots
 
-extension Nested {
+extension Nested: Archiving {
     private static let magic: UInt64 = 0x0001_5453_4E5A_4443 // "CDZNST", version 1
 
-    private func write(_ archive: Archive) {
+    public func write(to archive: Archive) {
         archive.put(Nested.magic)
         archive.put(fingerprint)
         archive.put(UInt64(waiting - taken))
@@ -596,16 +596,6 @@ extension Nested {
         archive.seal()
     }
 
-    public var snapshotSize: Int {
-        let archive = Archive()
-        write(archive)
-        return archive.size
-    }
-
-    /// Writes `snapshotSize` bytes.
-    @export(interface)
-    public func snapshot(into bytes: UnsafeMutableRawPointer) { write(Archive(bytes)) }
-
     private var fingerprint: UInt64 {
         var hash = Hash64()
         for loop in loops { loop.combine(into: &hash) }
@@ -621,22 +611,8 @@ extension Nested {
     /// Goes on from a snapshot of a generator made alike. Changes nothing where it fails.
     @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
-        let reader = try ArchiveReader(bytes, magic: Nested.magic, what: "a nested generator")
-        guard try reader.next() == fingerprint else {
-            throw Failure(.mismatch, "the snapshot was taken of a generator of other models, options, batch or seeds")
-        }
-        let size = snapshotSize
-        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: size, alignment: 8)
-        defer { kept.deallocate() }
-        if let base = kept.baseAddress { snapshot(into: base) }
-        do throws(Failure) {
-            try read(reader)
-        } catch {
-            if let own = try? ArchiveReader(UnsafeRawBufferPointer(kept), magic: Nested.magic, what: "a nested generator"), (try? own.next()) != nil {
-                try? read(own)
-            }
-            throw error
-        }
+        try restore(bytes, magic: Nested.magic, fingerprint: fingerprint, what: "a nested generator",
+                    of: "a generator of other models, options, batch or seeds") { (reader) throws(Failure) in try read(reader) }
     }
 
     private func read(_ reader: ArchiveReader) throws(Failure) {
@@ -667,7 +643,6 @@ extension Nested {
                 throw Failure(.invalidFile, "the snapshot contradicts itself")
             }
         }
-        try reader.expectEnd()
         loops[levels - 1].setLanes(left)
         delivered = 0
     }
@@ -678,10 +653,7 @@ extension Nested {
         var below: [(model: Model, options: LevelOptions)] = []
         for (index, level) in options.enumerated() { below.append((loops[index + 1].slots.model, level)) }
         let other = try Nested(loops[0].slots.model, firstOptions: loops[0].options, below: below, rows: rows)
-        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
-        defer { bytes.deallocate() }
-        if let base = bytes.baseAddress { snapshot(into: base) }
-        try other.restore(UnsafeRawBufferPointer(bytes))
+        try withSnapshot { (bytes) throws(Failure) in try other.restore(bytes) }
         return other
     }
 }

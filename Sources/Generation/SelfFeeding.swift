@@ -199,10 +199,10 @@ public final class SelfFeeding {
 
 // MARK: Snapshots
 
-extension SelfFeeding {
+extension SelfFeeding: Archiving {
     private static let magic: UInt64 = 0x0001_4653_4E5A_4443 // "CDZNSF", version 1
 
-    private func write(_ archive: Archive) {
+    public func write(to archive: Archive) {
         archive.put(SelfFeeding.magic)
         archive.put(fingerprint)
         loop.write(to: archive)
@@ -215,45 +215,18 @@ extension SelfFeeding {
         return hash.value
     }
 
-    public var snapshotSize: Int {
-        let archive = Archive()
-        write(archive)
-        return archive.size
-    }
-
-    /// Writes `snapshotSize` bytes.
-    @export(interface)
-    public func snapshot(into bytes: UnsafeMutableRawPointer) { write(Archive(bytes)) }
-
     /// Goes on from a snapshot of a generator made alike. Changes nothing where it fails.
     @export(interface)
     public func restore(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
-        let reader = try ArchiveReader(bytes, magic: SelfFeeding.magic, what: "a self-feeding generator")
-        guard try reader.next() == fingerprint else {
-            throw Failure(.mismatch, "the snapshot was taken of a generator of another model, other options, batch or seeds")
-        }
-        let kept = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
-        defer { kept.deallocate() }
-        if let base = kept.baseAddress { snapshot(into: base) }
-        do throws(Failure) {
-            try loop.read(from: reader)
-            try reader.expectEnd()
-        } catch {
-            if let own = try? ArchiveReader(UnsafeRawBufferPointer(kept), magic: SelfFeeding.magic, what: ""), (try? own.next()) != nil {
-                try? loop.read(from: own)
-            }
-            throw error
-        }
+        try restore(bytes, magic: SelfFeeding.magic, fingerprint: fingerprint, what: "a self-feeding generator",
+                    of: "a generator of another model, other options, batch or seeds") { (reader) throws(Failure) in try loop.read(from: reader) }
     }
 
     /// A generator of its own that goes on from here.
     @export(interface)
     public func fork() throws(Failure) -> SelfFeeding {
         let other = try SelfFeeding(model, rows: rows, options: options, exogenousSize: exogenousSize, exogenousInput: exogenousInput)
-        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: snapshotSize, alignment: 8)
-        defer { bytes.deallocate() }
-        if let base = bytes.baseAddress { snapshot(into: base) }
-        try other.restore(UnsafeRawBufferPointer(bytes))
+        try withSnapshot { (bytes) throws(Failure) in try other.restore(bytes) }
         return other
     }
 }

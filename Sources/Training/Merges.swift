@@ -1,31 +1,5 @@
 import Engine
 
-/// The mask of joined values, as in Engine.
-private struct JoinedMasks {
-    private let masks: [UnsafeMutablePointer<UInt8>]
-    private let isOpen: Bool
-    private let rule: MaskRule
-    private let out: UnsafeMutablePointer<UInt8>?
-    private let count: Int
-
-    init(_ binding: inout TapeBinding, _ rule: MaskRule, isNeeded: Bool) throws(Failure) {
-        self.rule = rule
-        masks = binding.inputs.compactMap { $0.mask }
-        isOpen = masks.count < binding.inputs.count
-        count = isNeeded ? binding.rows * binding.outputs[0].shape[0] : 0
-        out = isNeeded ? try binding.allocateMask() : nil
-    }
-
-    func run() {
-        guard let out else { return }
-        for i in 0..<count {
-            var used = rule == .anyUses && isOpen ? 1 : masks[0][i]
-            for mask in masks { used = rule == .anyUses ? used | mask[i] : used & mask[i] }
-            out[i] = used
-        }
-    }
-}
-
 /// Value by value. Under Keras 3's masks the masked values of Multiply, Maximum and Minimum do not take part.
 final class MergeTape: TapeOperation {
     private let kind: Merge.Kind
@@ -43,7 +17,7 @@ final class MergeTape: TapeOperation {
     static func make(_ layer: Merge, _ binding: inout TapeBinding) throws(Failure) -> MergeTape {
         let masked = binding.inputs.filter { $0.mask != nil }.count
         let isNeeded = layer.masks == .anyUses ? masked == binding.inputs.count : masked > 0
-        let joined = try JoinedMasks(&binding, layer.masks, isNeeded: isNeeded)
+        let joined = try binding.joinedMasks(layer.masks, isNeeded: isNeeded)
         let selects = layer.kind == .multiply || layer.kind == .maximum || layer.kind == .minimum
         return MergeTape(layer.kind, binding, joined, heedsMasks: layer.masks == .anyUses && selects && masked > 0,
                          zeroesUnused: masked == binding.inputs.count)
@@ -92,7 +66,7 @@ final class MergeTape: TapeOperation {
                 output.data[row &* output.count &+ i] = kind == .average ? result / Float(inputs.count) : result
             }
         }
-        masks.run()
+        masks.run(rows: rows)
     }
 
     private func join(_ a: Float, _ b: Float) -> Float {
@@ -140,7 +114,7 @@ final class MergeTape: TapeOperation {
 final class ConcatenateTape: TapeOperation {
     private let inputs: [TapeValue]
     private let output: TapeValue
-    private let turns: Int
+    private let rows: Int
     private let outer: Int
     private let masks: JoinedMasks
 
@@ -148,7 +122,7 @@ final class ConcatenateTape: TapeOperation {
         let axis = try layer.axisIndex(layer.axis, rank: binding.inputs[0].shape.count)
         let hasMask = binding.inputs.contains { $0.mask != nil }
         if axis == 0 && hasMask { throw layer.failure(.unsupported, "masked sequences one after another along time") }
-        let joined = try JoinedMasks(&binding, layer.masks, isNeeded: hasMask)
+        let joined = try binding.joinedMasks(layer.masks, isNeeded: hasMask)
         return ConcatenateTape(binding, axis, joined)
     }
 
@@ -156,25 +130,25 @@ final class ConcatenateTape: TapeOperation {
         inputs = binding.inputs
         output = binding.outputs[0]
         outer = max(1, output.shape[..<axis].reduce(1, *))
-        turns = binding.rows * outer
+        rows = binding.rows
         self.masks = masks
     }
 
     override func forward(_ pass: Pass) {
         var out = output.data
-        for turn in 0..<turns {
+        for turn in 0..<(rows &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }
-        masks.run()
+        masks.run(rows: rows)
     }
 
     override func backward() {
         guard var dy = output.gradient else { return }
-        for turn in 0..<turns {
+        for turn in 0..<(rows &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 if let dx = input.gradient { add(dy, to: dx + turn &* piece, piece) }

@@ -80,6 +80,10 @@ struct TapeBinding {
         return mask
     }
 
+    mutating func joinedMasks(_ rule: MaskRule, isNeeded: Bool) throws(Failure) -> JoinedMasks {
+        JoinedMasks(inputs.map { $0.mask }, rule, out: isNeeded ? try allocateMask() : nil, outputs[0].shape)
+    }
+
     /// A value of its own.
     func value(_ shape: Shape, rows: Int? = nil, needsGradient: Bool) throws(Failure) -> TapeValue {
         let count = try shape.elementCount()

@@ -20,7 +20,7 @@ public struct TrainingBatch {
 }
 
 /// Trains a model: losses of its outputs, gradients, an optimizer.
-public final class Trainer {
+public final class Trainer: Archiving {
     public let model: Model
     public let parameters: Parameters
     private let recorder: Recorder
@@ -252,7 +252,7 @@ public final class Trainer {
         return hash.value
     }
 
-    private func write(_ archive: Archive) {
+    public func write(to archive: Archive) {
         archive.put(Trainer.magic)
         archive.put(kindHash)
         archive.put(optimizer.calls)
@@ -267,15 +267,6 @@ public final class Trainer {
         if let carried, carriedBatch > 0 { archive.put(carried.floats, count: carried.count) }
         archive.seal()
     }
-
-    public var checkpointSize: Int {
-        let archive = Archive()
-        write(archive)
-        return archive.size
-    }
-
-    @export(interface)
-    public func checkpoint(into memory: UnsafeMutableRawPointer) { write(Archive(memory)) }
 
     /// Goes on from a checkpoint. Changes nothing where it fails.
     @export(interface)

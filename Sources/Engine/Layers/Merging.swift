@@ -80,7 +80,7 @@ extension Layer {
 public func widened(_ shape: Shape, _ rank: Int) -> Shape { Shape(repeating: 1, count: rank - shape.count) + shape }
 
 /// The mask of joined values; a value without one counts as used throughout.
-private struct JoinedMasks {
+public struct JoinedMasks {
     private let masks: [UnsafeMutablePointer<UInt8>]
     /// Whether one of the values has no mask.
     private let isOpen: Bool
@@ -88,15 +88,22 @@ private struct JoinedMasks {
     private let out: UnsafeMutablePointer<UInt8>?
     private let time: Int
 
-    init(_ binding: inout Binding, _ rule: MaskRule, isNeeded: Bool) throws(Failure) {
+    /// - Parameters:
+    ///   - masks: of each value its own.
+    ///   - out: where the joint one goes, that of a value of this shape; nil: nowhere.
+    public init(_ masks: [UnsafeMutablePointer<UInt8>?], _ rule: MaskRule, out: UnsafeMutablePointer<UInt8>?, _ shape: Shape) {
+        self.masks = masks.compactMap { $0 }
+        isOpen = self.masks.count < masks.count
         self.rule = rule
-        masks = binding.inputs.compactMap { $0.mask }
-        isOpen = masks.count < binding.inputs.count
-        time = isNeeded ? binding.outputs[0].shape[0] : 0
-        out = isNeeded ? try binding.allocateMask() : nil
+        self.out = out
+        time = out == nil ? 0 : shape[0]
     }
 
-    func run(rows: Int) {
+    fileprivate init(_ binding: inout Binding, _ rule: MaskRule, isNeeded: Bool) throws(Failure) {
+        self.init(binding.inputs.map { $0.mask }, rule, out: isNeeded ? try binding.allocateMask() : nil, binding.outputs[0].shape)
+    }
+
+    public func run(rows: Int) {
         guard let out else { return }
         for i in 0..<(rows &* time) {
             var used = rule == .anyUses && isOpen ? 1 : masks[0][i]

@@ -31,7 +31,7 @@ from ._arguments import (
 from ._data import Batch, Data, Padding, Rows, Series, is_even, numbers_of, one_or_all, rows_of, same_lengths
 from .errors import InvalidArgumentError, NotFoundError
 from .model import Model
-from .training import layer_indices
+from .training import layer_indices, state_arrays
 
 Values: TypeAlias = "Any | Sequence[Any] | Mapping[str, Any]"
 """One array, or a list or a dict by name of them, for several inputs or outputs."""
@@ -451,7 +451,7 @@ class Trainer:
         weights = [
             None if weight is None else floats(weight * scale) for weight, scale in zip(data.weights, data.scales)
         ]
-        given = self._states(states, rows)
+        given = state_arrays(self._model, states, rows) if states else None
         batch = c.Batch()
         batch.batch = rows
         batch.times = ctypes.cast(times, c.SIZES)
@@ -465,19 +465,6 @@ class Trainer:
         call(self._handle, ctypes.byref(batch), ctypes.byref(loss), parts)
         self._batch = rows
         return loss.value, list(parts)
-
-    def _states(self, states: Mapping[str, Any] | None, rows: int) -> list[Array | None]:
-        if not states:
-            return []
-        known = {state.key: state.units for state in self._model.states}
-        for key in states:
-            if key not in known:
-                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
-        arrays = [floats(states[key]) if key in states else None for key in known]
-        for (key, units), array in zip(known.items(), arrays):
-            if array is not None and array.shape != (rows, units):
-                raise InvalidArgumentError(f"expected state '{key}' of shape {(rows, units)}, received {array.shape}")
-        return arrays
 
     def _shape(self, index: int, rows: int, times: Any) -> tuple[int, ...]:
         shape = c.Shape()

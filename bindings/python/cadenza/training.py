@@ -89,7 +89,7 @@ class Tape:
         statistics.
         """
         inputs, batch, times = self._model._batch_of_inputs(x)
-        given = self._state_arrays(states or {}, batch, "state")
+        given = state_arrays(self._model, states or {}, batch)
         self._inputs = []
         c.tape_forward(
             self._handle,
@@ -129,7 +129,7 @@ class Tape:
         return other
 
     def _run_backward(self, given: Sequence[Array | None], states: Mapping[str, Any], accumulate: bool) -> None:
-        finals = self._state_arrays(states, self._inputs[0][0] if self._inputs else 0, "state gradient")
+        finals = state_arrays(self._model, states, self._inputs[0][0] if self._inputs else 0, "state gradient")
         c.tape_backward(self._handle, _addresses_or_null(given), _addresses_or_null(finals), int(accumulate))
 
     def _weight_gradients(self) -> dict[str, Array]:
@@ -186,16 +186,18 @@ class Tape:
         ask(self._handle, index, address(values), values.size)
         return values
 
-    def _state_arrays(self, states: Mapping[str, Any], batch: int, what: str) -> list[Array | None]:
-        known = {state.key: state.units for state in self._model.states}
-        for key in states:
-            if key not in known:
-                raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
-        arrays = [floats(states[key]) if key in states else None for key in known]
-        for (key, units), array in zip(known.items(), arrays):
-            if array is not None:
-                require_shape(array, (batch, units), f"{what} '{key}'")
-        return arrays
+
+def state_arrays(model: Model, states: Mapping[str, Any], batch: int, what: str = "state") -> list[Array | None]:
+    """Of each of the model's states the array given by its name, (batch, units), or None. what: what errors call them."""
+    known = {state.key: state.units for state in model.states}
+    for key in states:
+        if key not in known:
+            raise NotFoundError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
+    arrays = [floats(states[key]) if key in states else None for key in known]
+    for (key, units), array in zip(known.items(), arrays):
+        if array is not None:
+            require_shape(array, (batch, units), f"{what} '{key}'")
+    return arrays
 
 
 def _addresses_or_null(arrays: Sequence[Array | None]) -> Any:
