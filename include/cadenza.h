@@ -323,7 +323,9 @@ cadenza_status cadenza_stream_model(const cadenza_stream *stream, cadenza_model 
 
 /* One step of every row: input [batch, step_size], output [batch, step_size of the output]. After step t the answer
  * is the one that the full model gives on the first t samples. A masked sample (Masking, mask_zero) leaves the
- * state as it was. output must not overlap input. NaN goes in and through: see cadenza_stream_health. */
+ * state as it was. output must not overlap input. NaN goes in and through: see cadenza_stream_health.
+ * A step reads and writes only what cadenza_stream_create and the model's loading have touched: after mlockall(MCL_CURRENT)
+ * it meets no page fault. */
 cadenza_status cadenza_stream_step(cadenza_stream *stream, const float *input, float *output);
 
 /* A chunk: input [batch, steps, …] to output [batch, steps, …], an answer for each step; the same bits as step by
@@ -400,7 +402,7 @@ void cadenza_pool_release(cadenza_pool *pool);
 size_t cadenza_pool_count(const cadenza_pool *pool);
 
 /* A new stream in the zero state. Its id is never 0 and never given twice. Memory is taken for 256 streams at a time and
- * stays with the pool: the floats of the state and some 33 bytes for each. */
+ * stays with the pool: the floats of the state and some 21 bytes for each. */
 cadenza_status cadenza_pool_join(cadenza_pool *pool, uint64_t *id);
 
 /* These fail with CADENZA_NOT_FOUND where the pool has no such stream. */

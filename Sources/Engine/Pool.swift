@@ -15,7 +15,7 @@ public final class Pool {
     private let workers: OpaquePointer
     private var slabs: [Slab] = []
     /// Slots that nobody has, as a list through the slots.
-    private var firstFree = -1
+    private var firstFree = Place.none
     /// Counts the steps: what finds an id that is given twice.
     private var round: UInt32 = 0
     /// The rows of the step in progress; grows with the largest step.
@@ -56,12 +56,11 @@ public final class Pool {
     /// A new stream, in the zero state.
     @export(interface)
     public func join() throws(Failure) -> UInt64 {
-        if firstFree < 0 { try grow() }
-        let slot = firstFree
+        if firstFree == Place.none { try grow() }
+        let slot = Int(firstFree)
         let place = place(slot)
         firstFree = place.pointee.next
-        place.pointee.next = -1
-        place.pointee.isUsed = true
+        place.pointee.next = Place.used
         count += 1
         clear(slot)
         return id(slot)
@@ -72,13 +71,13 @@ public final class Pool {
     public func leave(_ id: UInt64) throws(Failure) {
         let slot = try find(id)
         let place = place(slot)
-        place.pointee.isUsed = false
+        place.pointee.next = Place.none
         place.pointee.generation &+= 1
         count -= 1
         // A slot whose generations are used up is given up.
         if place.pointee.generation == 0 { return }
         place.pointee.next = firstFree
-        firstFree = slot
+        firstFree = Int32(slot)
     }
 
     @export(interface)
@@ -122,7 +121,7 @@ public final class Pool {
     @inline(__always)
     private func find(_ id: UInt64) throws(Failure) -> Int {
         let slot = Int(id & 0xFFFF_FFFF)
-        guard slot < slabs.count * Pool.slabRows, place(slot).pointee.isUsed,
+        guard slot < slabs.count * Pool.slabRows, place(slot).pointee.next == Place.used,
               place(slot).pointee.generation == UInt32(id >> 32) else {
             throw Failure(.notFound, "the pool has no stream \(id)")
         }
@@ -147,11 +146,11 @@ public final class Pool {
 
     private func grow() throws(Failure) {
         let first = slabs.count * Pool.slabRows
-        guard first + Pool.slabRows <= 1 << 32 else { throw Failure(.outOfMemory, "a pool holds at most 2^32 streams") }
+        guard first + Pool.slabRows <= 1 << 31 else { throw Failure(.outOfMemory, "a pool holds at most 2^31 streams") }
         slabs.append(try Slab(rows: Pool.slabRows, stateSize: stateSize))
         for slot in (first..<first + Pool.slabRows).reversed() {
             place(slot).pointee.next = firstFree
-            firstFree = slot
+            firstFree = Int32(slot)
         }
     }
 
@@ -255,9 +254,11 @@ public final class Pool {
         var generation: UInt32 = 1
         /// The last step that named it.
         var round: UInt32 = 0
-        /// The next slot that nobody has.
-        var next = -1
-        var isUsed = false
+        /// The next slot that nobody has, or one of these.
+        var next = Place.none
+
+        static let none: Int32 = -1
+        static let used: Int32 = -2
     }
 
     /// Memory of some streams.

@@ -146,6 +146,53 @@ static void wrong(const cadenza_model *model, const cadenza_model *cannot_stream
     cadenza_pool_release(pool);
 }
 
+/* Bytes of this process that are in memory. */
+static size_t resident(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%*u %lu", &pages) == 1);
+    if (file) fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Idle streams cost their state and little more; one of them can be written out and read back. CADENZA_IDLE: how many. */
+static void idle(const cadenza_model *model) {
+    const char *wanted = getenv("CADENZA_IDLE");
+    size_t count = wanted ? strtoul(wanted, NULL, 10) : effort(1000000, 3000), state = 0, snapshot = 0, other = 0;
+    cadenza_state_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; i < cadenza_model_state_count(model); i++) {
+        CHECK_OK(cadenza_model_state_info(model, i, &info));
+        state += (info.units + 15) / 16 * 16 * sizeof(float);
+    }
+    check_trying("%zu idle streams of %zu bytes", count, state);
+    cadenza_pool *pool = new_pool(model, 1);
+    uint64_t *ids = malloc(count * sizeof *ids), fresh;
+    memset(ids, 0, count * sizeof *ids);
+    size_t before = resident();
+    int joined = 1;
+    for (size_t i = 0; i < count; i++) joined &= cadenza_pool_join(pool, &ids[i]) == CADENZA_OK;
+    CHECK(joined && cadenza_pool_count(pool) == count);
+    double each = (double)(resident() - before) / (double)count;
+    if (wanted) printf("%zu idle streams: %.1f bytes each, of which %zu are its state\n", count, each, state);
+    if (!getenv("CADENZA_REDUCED")) CHECK(each < (double)state + 32);
+
+    float x[8] = {0.5f, -1, 2}, first[8], second[8];
+    uint64_t one = ids[count / 2];
+    CHECK_OK(cadenza_pool_step(pool, 1, &one, x, first));
+    CHECK_OK(cadenza_pool_snapshot(pool, one, NULL, 0, &snapshot));
+    unsigned char *bytes = malloc(snapshot);
+    CHECK_OK(cadenza_pool_snapshot(pool, one, bytes, snapshot, &other));
+    CHECK_OK(cadenza_pool_step(pool, 1, &one, x, first));
+    CHECK_OK(cadenza_pool_leave(pool, one));
+    CHECK_OK(cadenza_pool_join(pool, &fresh));
+    CHECK_OK(cadenza_pool_restore(pool, fresh, bytes, snapshot));
+    CHECK_OK(cadenza_pool_step(pool, 1, &fresh, x, second));
+    CHECK(fresh != one && same_bits(first, second, output_size(model, 0)));
+    free(bytes);
+    free(ids);
+    cadenza_pool_release(pool);
+}
+
 int main(void) {
     check_begin();
     cadenza_model *rain = load(RAIN_KERAS), *mixed = mixed_model();
@@ -155,6 +202,7 @@ int main(void) {
         compare("mixed", mixed, threads, effort(60, 6));
     }
     wrong(rain, backwards);
+    idle(rain);
     cadenza_model_release(rain);
     cadenza_model_release(mixed);
     cadenza_model_release(backwards);
