@@ -1,6 +1,6 @@
 """Random Keras models, for comparing Cadenza with Keras itself.
 
-    drawn = random_model(seed)                        the same seed gives the same model
+    drawn = random_model(seed)                        the same seed gives the same model; of at most 9 units a layer
     inputs = random_inputs(drawn.model, seed, batch=3, length=9)
     outputs = answers(drawn.model, inputs)            what Keras says, as a list of arrays
 
@@ -46,9 +46,9 @@ class Drawn:
     length: int | None   # the only length the model takes; None: any, so that Keras can be asked about prefixes
 
 
-def random_model(seed):
+def random_model(seed, most=9):
     keras.backend.clear_session()
-    draw = Draw(seed)
+    draw = Draw(seed, most)
     form = draw.one_of([draw.sequential, draw.sequential, draw.functional, draw.functional, draw.branches,
                         draw.encoder_decoder])
     model = form()
@@ -103,8 +103,9 @@ def randomize(model, random):
 class Draw:
     """One model's choices. Layers that look ahead clear `streams`."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, most):
         self.random = np.random.default_rng(seed)
+        self.most = most
         self.streams = True
         self.length = FIXED_LENGTH if self.chance(0.15) else None
         self.masked = False
@@ -116,7 +117,7 @@ class Draw:
         return choices[self.random.integers(len(choices))]
 
     def size(self):
-        return int(self.random.integers(2, 10))
+        return int(self.random.integers(2, self.most + 1))
 
     def activation(self):
         return self.one_of(ACTIVATIONS)

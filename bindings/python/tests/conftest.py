@@ -59,6 +59,29 @@ def worst_difference(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual - expected)[finite].max() / max(np.abs(expected[finite]).max(), 1e-30))
 
 
+GRADIENT_TOLERANCE = 1e-4
+
+
+def gradient_difference(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The worst of a run's gradients, pairs of found and expected: each relative to its own largest number, or to a hundredth
+    of the largest of all, where it is less: what is nothing but rounding is compared beside the others."""
+    least = 0.01 * max((np.abs(expected).max() for _, expected in pairs if expected.size), default=0.0)
+    worst = 0.0
+    for found, expected in pairs:
+        assert found.shape == expected.shape
+        assert np.isfinite(expected).all()
+        if expected.size:
+            worst = max(worst, float(np.abs(found - expected).max() / max(np.abs(expected).max(), least, 1e-30)))
+    return worst
+
+
+def assert_gradients(pairs: list[tuple[np.ndarray, np.ndarray]], record_property, what: str) -> None:
+    """Holds a run's gradients against TensorFlow's."""
+    worst = gradient_difference(pairs)
+    record_property(f"largest difference from TensorFlow's gradients {what}", worst)
+    assert worst <= GRADIENT_TOLERANCE
+
+
 def streamed(model: cadenza.Model, inputs: list[np.ndarray], cuts: list[int], stream: cadenza.Stream | None = None):
     """The answers for whole inputs [batch, time, …], through a stream, in chunks that end at the cuts: a list of
     arrays [batch, time, …], one for each output. Inputs without a time axis are given at each step."""

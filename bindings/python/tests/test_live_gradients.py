@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import one_or_all
+from conftest import assert_gradients, one_or_all, worst_difference
 
 import cadenza
 
@@ -28,20 +28,10 @@ FIRST = int(os.environ.get("CADENZA_LIVE_FIRST", "0"))
 RUNS = 24
 BATCH = 3
 LENGTH = 7
-TOLERANCE = 1e-4
 
 
-def difference(actual: np.ndarray, expected: np.ndarray, scale: float = 0.0) -> float:
-    """The largest difference, relative to the largest expected number."""
-    assert actual.shape == expected.shape
-    assert np.isfinite(expected).all()
-    if expected.size == 0:
-        return 0.0
-    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), scale, 1e-30))
-
-
-def compare(keras_model, model: cadenza.Model, inputs, seed: int, training: bool) -> float:
-    """Holds the tape's outputs and gradients against TensorFlow's; the worst difference."""
+def compare(keras_model, model: cadenza.Model, inputs, seed: int, training: bool, record_property, what: str) -> None:
+    """Holds the tape's outputs and gradients against TensorFlow's."""
     random = np.random.default_rng(seed)
     tape = cadenza.Tape(model)
     outputs = tape.forward(one_or_all(inputs), training=training, seed=seed)
@@ -49,21 +39,12 @@ def compare(keras_model, model: cadenza.Model, inputs, seed: int, training: bool
     factors = [random.normal(size=output.shape).astype(np.float32) for output in outputs]
     expected, by_weight, by_input = live.gradients(keras_model, inputs, factors, training)
     found = tape.backward(factors)
-    worst = 0.0
     for output, answer in zip(outputs, expected):
-        assert difference(output, answer) <= 1e-5
-    names = [name for name, info in zip(model.weights, model._weight_infos) if info.trainable]
-    assert list(found.weights) == names and len(names) == len(by_weight)
-    largest = max([np.abs(gradient).max() for gradient in by_weight if gradient.size], default=0.0)
-    for name, gradient in zip(names, by_weight):
-        # What cancels to nothing but rounding is compared beside the others.
-        worst = max(worst, (found_difference := difference(found.weights[name], gradient, 0.01 * largest)))
-        assert found_difference <= TOLERANCE, name
-    for index, gradient in enumerate(by_input):
-        if gradient is not None:
-            worst = max(worst, (found_difference := difference(found.inputs[index], gradient, 0.01 * largest)))
-            assert found_difference <= TOLERANCE, f"input {index}"
-    return worst
+        assert worst_difference(output, answer) <= 1e-5
+    assert list(found.weights) == [name for name, info in zip(model.weights, model._weight_infos) if info.trainable]
+    pairs = list(zip(found.weights.values(), by_weight, strict=True))
+    pairs += [(found.inputs[index], gradient) for index, gradient in enumerate(by_input) if gradient is not None]
+    assert_gradients(pairs, record_property, what)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + MODELS))
@@ -71,7 +52,7 @@ def test_random_model(seed, record_property):
     drawn = random_models.random_model(seed)
     model = cadenza.load(drawn.model)
     inputs = random_models.random_inputs(drawn.model, seed, BATCH, LENGTH)
-    record_property("largest difference from TensorFlow's gradients", compare(drawn.model, model, inputs, seed, False))
+    compare(drawn.model, model, inputs, seed, False, record_property, "of random models")
 
 
 @pytest.mark.parametrize("mask", [False, True])
@@ -86,15 +67,7 @@ def test_training_statistics(seed, mask, record_property):
     random_models.randomize(axis_model, np.random.default_rng(seed))
     model = cadenza.load(axis_model)
     inputs = random_models.random_inputs(axis_model, seed, BATCH, LENGTH)
-    record_property("largest difference, batch statistics", compare(axis_model, model, inputs, seed, True))
-
-
-def hold(pairs, record_property, what: str) -> None:
-    """Pairs of gradients, Cadenza's and TensorFlow's."""
-    largest = max(np.abs(expected).max() for _, expected in pairs)
-    worst = max(difference(found, expected, 0.01 * largest) for found, expected in pairs)
-    record_property(f"largest difference from TensorFlow's gradients, {what}", worst)
-    assert worst <= TOLERANCE
+    compare(axis_model, model, inputs, seed, True, record_property, "by batch statistics")
 
 
 @pytest.mark.parametrize("seed", range(RUNS))
@@ -110,12 +83,12 @@ def test_nested_run(seed, record_property):
     padded = run.padded()
     for row, i in np.ndindex(case.counts.shape):
         if (count := case.counts[row, i]):
-            assert difference(padded[row, i, :count], np.array(outputs[row][i])) <= 1e-5
+            assert worst_difference(padded[row, i, :count], np.array(outputs[row][i])) <= 1e-5
     found = run.backward(case.factors[:, :, : padded.shape[2]])
     pairs = [(np.stack([value.gradient for value in run.x], axis=1), by_x)]
     for model, gradients in zip(models, by_model, strict=True):
         pairs += zip(found[model].values(), gradients, strict=True)
-    hold(pairs, record_property, f"nested, {case.policy}")
+    assert_gradients(pairs, record_property, f"of nested runs, {case.policy}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -133,11 +106,11 @@ def test_self_fed_run(seed, share, record_property):
         unrolled, model, case.primer, case.steps, case.targets, share, dict(zip(keys, case.states)), case.first, case.size, seed
     )
     outputs, by_weight, by_primer, by_state = generators.self_fed_gradients(case, taught)
-    assert difference(np.stack([value.array for value in run], axis=1), outputs) <= 1e-5
+    assert worst_difference(np.stack([value.array for value in run], axis=1), outputs) <= 1e-5
     found = unrolled.backward((value, case.factors[:, t]) for t, value in enumerate(run))[model]
     pairs = [(np.stack([value.gradient for value in run.x], axis=1), by_primer), *zip(found.values(), by_weight, strict=True)]
     pairs += [(run.initial[key].gradient, expected) for key, expected in zip(keys, by_state, strict=True)]
-    hold(pairs, record_property, "self-fed")
+    assert_gradients(pairs, record_property, "of self-fed runs")
 
 
 def philox_uniform(seed: int, series: int, count: int) -> np.ndarray:
@@ -183,5 +156,5 @@ def test_dropout_with_the_same_masks(name, monkeypatch, record_property):
 
     monkeypatch.setattr(keras.src.backend.random, "dropout", lambda inputs, rate, **given: dropout(inputs, rate))
     inputs = random_models.random_inputs(keras_model, seed, BATCH, 5)
-    record_property("largest difference, dropout", compare(keras_model, model, inputs, seed, True))
+    compare(keras_model, model, inputs, seed, True, record_property, "under dropout")
     assert next(waiting, None) is None
