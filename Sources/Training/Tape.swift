@@ -26,6 +26,20 @@ struct TapeValue {
 
 /// A layer on the tape.
 class TapeOperation: SharedWork {
+    /// Where other operations add to its weights' gradients too: those, and a place for what the others have added. Each adds up
+    /// its part from zero: parts that are equal and opposite cancel to the bit, which they would not in one chain of sums.
+    final var shared: [(gradient: Floats, others: Floats, count: Int)] = []
+
+    /// As `backward`, with parts of shared gradients.
+    final func addGradients() {
+        for weight in shared {
+            weight.others.copy(from: weight.gradient, count: weight.count)
+            clear(weight.gradient, weight.count)
+        }
+        backward()
+        for weight in shared { add(weight.others, to: weight.gradient, weight.count) }
+    }
+
     func forward(_ pass: Pass) {}
     /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
     func backward() {}
@@ -172,7 +186,15 @@ public final class Tape {
             var binding = TapeBinding(parameters: parameters, memory: memory, rows: batch, inputs: inputs, initialStates: states,
                                       outputs: outputs, links: own, series: series, segment: segment)
             let operation = try record(node.layer, &binding)
-            if let operation { operations.append(operation) }
+            if let operation {
+                operations.append(operation)
+                var uses = 0
+                for other in model.nodes where other.layer === node.layer { uses += 1 }
+                for weight in node.layer.weights where uses > 1 {
+                    guard let gradient = parameters.gradient(weight) else { continue }
+                    operation.shared.append((gradient, try memory.floats(weight.count), weight.count))
+                }
+            }
             for (i, output) in node.outputs.enumerated() {
                 var value = binding.outputs[i]
                 if model.values[output].hasMask && value.mask == nil { value.mask = inputs[0].mask }
@@ -247,7 +269,7 @@ public final class Tape {
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations.reversed() { operation.backward() }
+        for operation in operations.reversed() { operation.addGradients() }
     }
 
     @export(interface)

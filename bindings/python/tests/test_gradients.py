@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import assert_same_bits, randomized, samples
+from conftest import assert_same_bits, layer, randomized, samples, tensor
 
 import cadenza
 
@@ -87,6 +87,35 @@ def test_backward_again_and_accumulated(rain):
     for name, gradient in once.weights.items():
         assert_same_bits(gradient, twice.weights[name])
         assert np.abs(both.weights[name] - 2 * gradient).max() <= 1e-5 * np.abs(gradient).max()
+
+
+def test_equal_and_opposite_parts_cancel():
+    """A layer that is used twice, minus itself: its bias has no part in what comes out, and its gradient is exactly 0."""
+
+    def node(name: str) -> dict:
+        return {"args": [tensor(name, None, 3)], "kwargs": {}}
+
+    shared = layer("Dense", "shared", [], units=3, activation="linear")
+    shared["inbound_nodes"] = [node("x"), node("left")]
+    ways = [tensor("shared", None, 3), tensor("shared", None, 3)]
+    ways[1]["config"]["keras_history"] = ["shared", 1, 0]
+    config = {
+        "name": "difference",
+        "layers": [
+            layer("InputLayer", "x", [], batch_shape=[None, None, 3]),
+            layer("Dense", "left", [tensor("x", None, 3)], units=3, activation="tanh"),
+            shared,
+            layer("Subtract", "difference", [ways]),
+        ],
+        "input_layers": [["x", 0, 0]],
+        "output_layers": [["difference", 0, 0]],
+    }
+    model = randomized(cadenza.from_json({"module": "keras", "class_name": "Functional", "config": config}), 6)
+    tape = cadenza.Tape(model, threads=2)
+    output = tape.forward(samples(3, 150, 3))
+    found = tape.backward(samples(*output.shape, seed=1)).weights
+    assert not found["shared/bias"].any()
+    assert found["shared/kernel"].all()
 
 
 def test_frozen_layers(rain):
