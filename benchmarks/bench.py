@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 FOLDER = REPOSITORY / "build" / "bench"
 PATIENCE = 300  # seconds without an answer, after which a contestant is given up
+MEMORY, UPDATES = "memory", 5  # the question for it, and how many updates are made before it is answered
 CLOSE = 1e-4  # answers agree, relative to the largest
 CONTESTANTS = {
     "Limit": "limits",
@@ -60,12 +62,27 @@ def work(pipe, module, threads):
         try:
             if isinstance(message, Workload):
                 make = getattr(contestant, message.kind, None)
+                held = hold() if message.form else 0
                 entries = make(message, threads) if make else []
                 pipe.send([(entry.form, entry.answer) for entry in entries])
+            elif message == MEMORY:
+                for _ in range(UPDATES):
+                    entries[0].run()
+                pipe.send((status("VmHWM"), status("VmHWM") - held))
             else:
                 pipe.send(measured(entries[message[0]], message[1]))
         except Exception:
             pipe.send(traceback.format_exc())
+
+
+def hold():
+    """Bytes that the process holds; the most that it held is counted from here."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def status(key):
+    return next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
 
 
 def measured(entry, seconds):
@@ -92,8 +109,8 @@ class Worker:
     """A contestant with so many threads."""
 
     def __init__(self, name, module, threads, **environment):
-        self.name, self.threads = name, threads
-        environment |= {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
+        self.name, self.threads, self.made = name, threads, (name, module, threads, environment)
+        environment = environment | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
         kept = dict(os.environ)
         os.environ.update(environment, KERAS_BACKEND="tensorflow")
         context = multiprocessing.get_context("spawn")
@@ -103,6 +120,13 @@ class Worker:
         theirs.close()
         os.environ.clear()
         os.environ.update(kept)
+
+    def again(self):
+        """The same in another process, when it is ready."""
+        name, module, threads, environment = self.made
+        other = Worker(name, module, threads, **environment)
+        other.answer()
+        return other
 
     def ask(self, message):
         with suppress(OSError):  # a process that has ended says so in its answer
@@ -189,6 +213,21 @@ def rounds(entries, number, seconds, notes):
     return rows
 
 
+def remembered(rows, entries, workload, notes):
+    """Adds to rows the most bytes that a process held which did nothing but some updates; and how many of them by those."""
+    for row in rows:
+        original = next(worker for worker, _, form in entries if (worker.name, worker.threads, form) == (row["contestant"], row["threads"], row["form"]))
+        worker = original.again()
+        for message in (replace(workload, form=row["form"]), MEMORY):
+            worker.ask(message)
+            answer = worker.answer()
+        worker.ask(None)
+        if isinstance(answer, str):
+            notes.append(f"{worker.name}, {row['form']}, by itself: {answer.strip().splitlines()[-1]}")
+        else:
+            row["memory"], row["own_memory"] = answer
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few and short rounds")
@@ -209,7 +248,10 @@ def main():
     results = report.header(missing, cadenza.kernels.name(), CONTESTANTS.values())
     for workload in wanted:
         print(f"{workload.title} …", file=sys.stderr, flush=True)
-        rows = rounds(prepared(workload, workers, results["notes"]), number, seconds, results["notes"])
+        entries = prepared(workload, workers, results["notes"])
+        rows = rounds(entries, number, seconds, results["notes"])
+        if workload.unit == "update":
+            remembered(rows, entries, workload, results["notes"])
         results["workloads"][workload.name] = {"title": workload.title, "unit": workload.unit, "rows": rows}
     for worker in workers:
         worker.ask(None)

@@ -83,6 +83,11 @@ def text(results):
             ratio = f"{row['median'] / ours[row['threads']]:.3g}" if row["threads"] in ours else ""
             rows.append([workload["title"], f"{row['contestant']}, {row['form']}", str(row["threads"]), duration(row["median"]), duration(row["p99"]), ratio])
     lines += table(["workload", "contestant", "threads", "median", "p99", "× Cadenza's"], rows)
+    updates = [(workload, row) for workload in results["workloads"].values() for row in workload["rows"] if "memory" in row]
+    if updates:
+        lines += table(["workload", "contestant", "threads", "updates a second", "MB at most", "of them by the model and its updates"],
+                       [[workload["title"], f"{row['contestant']}, {row['form']}", str(row["threads"]), f"{1 / row['median']:.4g}",
+                         f"{row['memory'] / 1e6:.0f}", f"{row['own_memory'] / 1e6:.1f}"] for workload, row in updates])  # fmt: skip
     lines += [f"- {name} is missing: {why}" for name, why in results["missing"].items()]
     lines += [f"- {note}" for note in dict.fromkeys(results["notes"])]
     return "\n".join(lines).rstrip() + "\n"

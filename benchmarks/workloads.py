@@ -29,6 +29,7 @@ class Workload:
     threads: tuple[int, ...] = (1,)
     weights: list[np.ndarray] = field(default_factory=list)
     steps: int = SAMPLES  # that answers are compared after, or that one run makes
+    form: str = ""  # the only one of a contestant's forms that is to be prepared
     below: Workload | None = None  # the second model of a nested generator
     counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # steps of it
 

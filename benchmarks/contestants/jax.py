@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-import training as arrays
 from workloads import RAIN, TEMPERATURE, shapes
 
 from . import Entry, cells
+from . import updates as arrays
 
 functions = SimpleNamespace(
     matmul=jnp.matmul, concat=partial(jnp.concatenate, axis=-1), split=partial(jnp.split, axis=-1), sigmoid=jax.nn.sigmoid,
@@ -97,7 +97,7 @@ def characters(workload, _threads):
 
 
 def training(workload, _threads):
-    """Updates of training.py's models by Adam, compiled as one function, weights and moments donated."""
+    """Updates of the models in updates.py by Adam, compiled as one function, weights and moments donated."""
     made = {"training-rain": (rain_loss, (RAIN, 3), arrays.rain_x, arrays.rain_y),
             "training-sequence": (sequence_loss, ((("LSTM", 128), ("Dense", 64)), 64), arrays.sequence_x, arrays.sequence_y)}  # fmt: skip
     if workload.name not in made:

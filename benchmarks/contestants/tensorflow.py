@@ -93,7 +93,8 @@ def looped(form, xla, loop, states, steps, compared):
 
 def training(workload, threads):
     limit(threads)
-    return updates.entries(workload, {"TensorFlow, tf.function": "tf.function", "TensorFlow, jit_compile": "XLA"})
+    forms = {"TensorFlow, tf.function": "tf.function", "TensorFlow, jit_compile": "XLA", "Keras, train_on_batch": "Keras's train_on_batch"}
+    return updates.entries(workload, forms)
 
 
 def characters(workload, threads):
