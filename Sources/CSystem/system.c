@@ -152,7 +152,22 @@ char *cz_message(size_t *capacity) {
     return message;
 }
 
-const char *cz_environment(const char *name) { return getenv(name); }
+const char *cz_wanted_kernels(void) { return getenv("CADENZA_KERNELS"); }
+
+size_t cz_write_decimal(double value, char text[CZ_DECIMAL_SIZE]) {
+    char own[CZ_DECIMAL_SIZE];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(own, sizeof own, "%.*g", digits, value);
+        if (strtod(own, NULL) == value) break;
+    }
+    /* What is no digit, sign or exponent is the process's decimal point: a comma, or several bytes. */
+    size_t size = 0;
+    for (const char *next = own; *next; next++) {
+        if (strchr("0123456789+-e", *next)) text[size++] = *next;
+        else if (size == 0 || text[size - 1] != '.') text[size++] = '.';
+    }
+    return size;
+}
 
 /* Swift's dictionaries seed themselves with this; glibc has it only since 2.36, older systems must load us too. */
 void arc4random_buf(void *bytes, size_t count) {

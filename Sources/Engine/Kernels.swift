@@ -22,7 +22,7 @@ public enum KernelTable {
 
     /// The table in use.
     nonisolated(unsafe) public private(set) static var current: UnsafePointer<cz_kernels> = {
-        if let wanted = cz_environment("CADENZA_KERNELS"), let table = find(wanted) { return table }
+        if let wanted = cz_wanted_kernels(), let table = find(wanted) { return table }
         return available[0]
     }()
 

@@ -1,5 +1,6 @@
-// `Dictionary` and `sort` are compiled anew for each type that they are used with, 3 to 5 KB each time. What is here
-// costs a type a few instructions around one dictionary of places, and one sort of indices.
+// `Dictionary`, `Set` and `sort` are compiled anew for each type that they are used with, 3 to 5 KB each time. What is here
+// costs a type a few instructions around one dictionary of places, and one sort of indices; where a set of names is wanted, there
+// is a dictionary of numbers.
 
 /// Values by key.
 public struct Table<Key: Hashable, Value> {
@@ -36,6 +37,22 @@ extension Array {
     /// Its elements in order; those of which neither precedes the other stay in theirs.
     public func inOrder(_ precedes: (Element, Element) -> Bool) -> [Element] {
         orderedIndices(count) { precedes(self[$0], self[$1]) }.map { self[$0] }
+    }
+}
+
+extension [UInt8] {
+    /// What lies between the bytes `separator`, without empty parts.
+    public func parts(_ separator: UInt8) -> [[UInt8]] {
+        var parts: [[UInt8]] = [], part: [UInt8] = []
+        for byte in self + [separator] {
+            if byte != separator {
+                part.append(byte)
+            } else if !part.isEmpty {
+                parts.append(part)
+                part = []
+            }
+        }
+        return parts
     }
 }
 

@@ -1,3 +1,4 @@
+import CSystem
 import Engine
 
 extension JSON {
@@ -44,9 +45,11 @@ extension JSON {
         } else if value == 0, value.sign == .minus {
             text += Name("-0.0").bytes
         } else if let whole = JSON.number(value).int {
-            text += whole.description.utf8
+            text += Text("\(whole)").bytes
         } else {
-            text += value.description.utf8
+            let digits = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CZ_DECIMAL_SIZE))
+            defer { digits.deallocate() }
+            for i in 0..<cz_write_decimal(value, digits) { text.append(UInt8(bitPattern: digits[i])) }
         }
     }
 

@@ -72,9 +72,9 @@ public final class SafeTensors {
             throw reader.failure("the header is no JSON object")
         }
         var found: [(tensor: Tensor, place: Range<Int>)] = []
-        var names: Set<Name> = []
+        var names: [Name: Int] = [:]
         for (name, value) in members {
-            guard names.insert(name).inserted else { throw SafeTensors.failure(name, "it is there twice") }
+            guard names.updateValue(1, forKey: name) == nil else { throw SafeTensors.failure(name, "it is there twice") }
             if name == SafeTensors.metadataKey {
                 try readMetadata(value)
             } else {

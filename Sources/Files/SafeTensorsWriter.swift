@@ -20,7 +20,7 @@ public struct SafeTensorsWriter {
 
     private let metadata: [(Name, Name)]
     private var tensors: [Tensor] = []
-    private var names: Set<Name> = [SafeTensors.metadataKey]
+    private var names: [Name: Int] = [:]
 
     /// Begins a file with texts under keys.
     @export(interface)
@@ -41,7 +41,7 @@ public struct SafeTensorsWriter {
     @inline(never)
     mutating func add(_ name: Name, shape: [Int], _ type: Name, size: Int, _ values: UnsafeRawPointer,
                       owner: AnyObject?) throws(Failure) {
-        guard !name.hasPrefix(SafeTensors.paddingPrefix), name.isUTF8, names.insert(name).inserted else {
+        guard !name.hasPrefix(SafeTensors.paddingPrefix), name != SafeTensors.metadataKey, name.isUTF8, names.updateValue(1, forKey: name) == nil else {
             throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name)' (again)")
         }
         let start = SafeTensorsWriter.aligned(tensors.last?.place.upperBound ?? 0)

@@ -53,7 +53,12 @@ int cz_x86_level(void);
 /* The calling thread's last message: a buffer of the thread's own. */
 char *cz_message(size_t *capacity);
 
-/* An environment variable's value, or NULL. */
-const char *cz_environment(const char *name);
+/* What the environment variable CADENZA_KERNELS says, or NULL. */
+const char *cz_wanted_kernels(void);
+
+/* A finite number as the fewest decimal digits, 15 or more where they are needed, that are read back as the very same; without a
+ * terminating zero. Returns how many bytes it has. Swift's own way brings five kilobytes of code. */
+enum { CZ_DECIMAL_SIZE = 40 };
+size_t cz_write_decimal(double value, char text[CZ_DECIMAL_SIZE]);
 
 #endif

@@ -66,7 +66,7 @@ public final class HDF5Group {
     private func resolve(_ path: Name, from start: HDF5Node, depth: Int) throws(Failure) -> HDF5Node? {
         let slash = UInt8(ascii: "/")
         var node = path.bytes.first == slash ? try storage.node(at: storage.root) : start
-        for part in path.bytes.split(separator: slash) where !part.elementsEqual([UInt8(ascii: ".")]) {
+        for part in path.bytes.parts(slash) where part != [UInt8(ascii: ".")] {
             guard let next = try child(of: node, Name(part), depth: depth) else { return nil }
             node = next
         }

@@ -8,7 +8,7 @@ struct KerasVersion {
     /// From "3.15.1"; anything unreadable counts as `fallback`.
     init(_ text: Name?, fallback: Int = 3) {
         var numbers: [Int] = []
-        for part in (text?.bytes ?? []).split(separator: UInt8(ascii: ".")) {
+        for part in (text?.bytes ?? []).parts(UInt8(ascii: ".")) {
             var number: Int? = 0
             for byte in part.prefix(6) {
                 number = byte >= 48 && byte <= 57 ? number.map { $0 * 10 + Int(byte - 48) } : nil
@@ -43,7 +43,7 @@ final class Config {
     }
 
     /// Options that change nothing at inference.
-    private static let harmless: Set<Name> = [
+    private static let harmless: [Name] = [
         "name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "autocast",
         "activity_regularizer", "kernel_regularizer", "recurrent_regularizer", "bias_regularizer",
         "embeddings_regularizer", "beta_regularizer", "gamma_regularizer", "alpha_regularizer",

@@ -110,20 +110,18 @@ final class KerasModel {
     /// Keras 2 counts the calls of a model within a model from 1: its call 0 is the model's own. Keras 3 does so for
     /// Functional models, but only where output_layers names them.
     private func countCallsOfModelsFromZero(_ version: KerasVersion) {
-        var shiftedInCalls: Set<Name> = [], shiftedInOutputs: Set<Name> = []
+        var shiftedInCalls: [Name: Int] = [:], shiftedInOutputs: [Name: Int] = [:]
         for layer in layers {
             guard case .model = layer.content else { continue }
-            if !version.isKeras3 { shiftedInCalls.insert(layer.name) }
-            if !version.isKeras3 || layer.className != "Sequential" { shiftedInOutputs.insert(layer.name) }
+            if !version.isKeras3 { shiftedInCalls[layer.name] = 1 }
+            if !version.isKeras3 || layer.className != "Sequential" { shiftedInOutputs[layer.name] = 1 }
         }
         for call in calls {
-            for reference in call.inputs + call.initialStates where reference.call == 0 { shiftedInCalls.remove(reference.layer) }
+            for reference in call.inputs + call.initialStates where reference.call == 0 { shiftedInCalls[reference.layer] = 0 }
         }
-        for output in outputs where output.call == 0 { shiftedInOutputs.remove(output.layer) }
-        func shifted(_ references: [Reference], _ names: Set<Name>) -> [Reference] {
-            references.map {
-                names.contains($0.layer) ? Reference(layer: $0.layer, call: $0.call - 1, output: $0.output) : $0
-            }
+        for output in outputs where output.call == 0 { shiftedInOutputs[output.layer] = 0 }
+        func shifted(_ references: [Reference], _ shifts: [Name: Int]) -> [Reference] {
+            references.map { Reference(layer: $0.layer, call: $0.call - (shifts[$0.layer] ?? 0), output: $0.output) }
         }
         calls = calls.map {
             Call(layer: $0.layer, inputs: shifted($0.inputs, shiftedInCalls),

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +186,24 @@ def test_build_for_ids():
 def test_what_cannot_be_honoured_is_refused_by_name(layers, named):
     with pytest.raises(cadenza.UnsupportedError, match=named):
         cadenza.build(None, 3, layers)
+
+
+def test_numbers_have_a_point_whatever_the_locale(tmp_path):
+    made = shutil.which("localedef") and subprocess.run(
+        ["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], capture_output=True
+    )
+    if not made or made.returncode:
+        pytest.skip("no locale whose numbers have commas can be made: localedef, or its sources, are missing")
+    program = """if True:
+        import locale
+        import cadenza
+        locale.setlocale(locale.LC_ALL, "de_DE.UTF-8")
+        assert locale.format_string("%g", 0.5) == "0,5"
+        model = cadenza.build(None, 2, [("LeakyReLU", {"negative_slope": slope}) for slope in (0.3, 1e-7, 2.5e30)])
+        print(model.to_json())
+    """
+    environment = {**os.environ, "LOCPATH": str(tmp_path)}
+    answer = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    slopes = re.findall(r"'?negative_slope'?\W+([0-9.e+-]+)", answer.stdout)
+    assert [np.float32(slope) for slope in slopes] == [np.float32(slope) for slope in (0.3, 1e-7, 2.5e30)]
