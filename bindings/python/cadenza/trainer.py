@@ -335,6 +335,7 @@ class Trainer:
     # ── Detail ──────────────────────────────────────────────────────────────────────────────────────────
 
     _batch = 0
+    _ready: _Ready | None = None
 
     def _weight(self, index: int) -> tuple[str, tuple[int, ...]]:
         info = self._model._weight_infos[index]
@@ -429,7 +430,17 @@ class Trainer:
     def _run(
         self, call: Any, x: Values, y: Values, sample_weight: Any, carry_state: bool, states: Any
     ) -> tuple[float, list[float]]:
-        return self._call(call, self._padded(self._data(x, y, sample_weight, None), carry_state), carry_state, states)
+        if sample_weight is not None or states or type(x) is not np.ndarray or type(y) is not np.ndarray:
+            return self._call(call, self._padded(self._data(x, y, sample_weight, None), carry_state), carry_state, states)
+        x, y = floats(x), floats(y)
+        if (ready := self._ready) is None or ready.shapes != (x.shape, y.shape):
+            data = self._padded(self._data(x, y, None, None), carry_state)
+            answer = self._call(call, data, carry_state)
+            is_plain = len(data.inputs) == len(data.targets) == 1
+            self._ready = _Ready(x, y, self._model._times(list(data.inputs))) if is_plain else None
+            return answer
+        self._batch = len(x)
+        return ready.call(call, self._handle, x, y, carry_state)
 
     def _call(self, call: Any, data: Batch, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
         inputs = [floats(value) for value in data.inputs]
@@ -620,6 +631,24 @@ def _of_class(class_weight: Mapping[int, float], loss: losses.Loss, target: Arra
         by_class[label] = value
     found: Array = by_class[labels]
     return found if weight is None else floats(found * weight.reshape(weight.shape + (1,) * (found.ndim - weight.ndim)))
+
+
+class _Ready:
+    """What a call takes for an input and a target of these shapes, which the trainer has taken before."""
+
+    def __init__(self, x: Array, y: Array, times: Any) -> None:
+        self.shapes = x.shape, y.shape
+        self._times, self._x, self._y = times, (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
+        self._batch, self._loss, self._part = c.Batch(), ctypes.c_double(), (ctypes.c_double * 1)()
+        self._batch.batch, self._batch.times = len(x), ctypes.cast(times, c.SIZES)
+        self._batch.inputs, self._batch.targets = (ctypes.cast(place, c.FLOAT_ARRAYS) for place in (self._x, self._y))
+        self._references = ctypes.byref(self._batch), ctypes.byref(self._loss), self._part
+
+    def call(self, call: Any, handle: Any, x: Array, y: Array, carry_state: bool) -> tuple[float, list[float]]:
+        self._x[0], self._y[0] = address(x), address(y)
+        self._batch.carry_state = carry_state
+        call(handle, *self._references)
+        return self._loss.value, [self._part[0]]
 
 
 def _pointers(arrays: Sequence[Array | None]) -> Any:

@@ -55,6 +55,26 @@ def test_same_seed_same_bits():
     assert_same_weights(first.model, second.model)
 
 
+def test_batches_of_any_form_train_alike():
+    """Arrays of the shapes of the call before go a shorter way."""
+    x, y = rain_data()
+    arrays, others = trainer(), trainer()
+    for first, count in [(0, 32), (32, 32), (64, 17), (81, 32), (113, 32)]:
+        rows = slice(first, first + count)
+        ours = arrays.update(x[rows], y[rows])
+        theirs = others.update([x[rows].astype(np.float64)], y[rows, np.newaxis].tolist())
+        assert ours == theirs
+        with pytest.raises(cadenza.InvalidArgumentError, match="received"):
+            arrays.update(x[rows], y[rows, np.newaxis, np.newaxis])
+        with pytest.raises(cadenza.InvalidArgumentError, match="NaN"):
+            arrays.update(x[rows] * np.float32(np.nan), y[rows])
+    assert_same_weights(arrays.model, others.model)
+    backwards = x[40:8:-1]  # neither float64 nor reversed arrays lie as the library takes them
+    assert arrays.update(backwards.astype(np.float64), y[40:8:-1]) == others.update([backwards], y[40:8:-1].tolist())
+    assert arrays.test(x[:32], y[:32]) == others.test([x[:32]], y[:32])
+    assert_same_weights(arrays.model, others.model)
+
+
 @pytest.mark.parametrize(
     "rule",
     [optimizers.Adam(amsgrad=True), optimizers.Nadam(), optimizers.SGD(momentum=0.9), "rmsprop",
