@@ -108,10 +108,10 @@ final class Projection {
     }
 
     /// The weight's gradient by steps first ..< end; and that of the bias. x, dz: of the window's first row.
-    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ end: Int, bias: Floats?) {
+    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ end: Int, bias: GradientPlace?) {
         let row = first &* rows
         for (index, group) in groups.enumerated() {
-            product.add(dz + (group.column &+ row &* stride), stride, columns: group.matrix.columns, rows: (end &- first) &* rows,
+            product.add(dz + (group.column &+ row &* stride), stride, columns: group.matrix.columns, steps: end &- first, rows: rows, batch: rows,
                         factor(x, row, index), bias: bias.map { $0 + group.column })
         }
     }
@@ -126,7 +126,7 @@ class CellTape {
     let input: Projection
     let inputWidth: Int
     let bias: Weight?
-    let biasGradient: Floats?
+    let biasGradient: GradientPlace?
     /// What it reads.
     let x: Floats
     /// [steps + 1]: the state before each step, and after the last.
@@ -152,6 +152,7 @@ class CellTape {
         let z: Floats
         let dz: Floats
         let sums: Floats
+        let bias: GradientPlace?
     }
 
     /// The cell of an RNN over `steps` steps of x [steps][rows][features].
@@ -166,7 +167,8 @@ class CellTape {
             let z = try memory.floats(count)
             return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, steps: steps,
                                                       rate: options.dropout, byGate: byGate),
-                           x: x, h: h, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z)
+                           x: x, h: h, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z,
+                           bias: cell.weights.count > 2 ? try binding.parameters.place(cell.weights[2]) : nil)
         }
         func recurrent(_ first: Int, _ gates: Int, byGate: Bool) throws(Failure) -> Projection {
             try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, steps: steps,
@@ -214,7 +216,7 @@ class CellTape {
         sums = buffers.sums
         inputWidth = cell.weights[0].shape[0]
         bias = cell.weights.count > 2 ? cell.weights[2] : nil
-        biasGradient = bias.flatMap { binding.parameters.gradient($0) }
+        biasGradient = buffers.bias
     }
 
     /// Floats of a step's states, and of its gates.
@@ -276,8 +278,8 @@ class CellTape {
         let product = parameters.product
         if input.isWhole && recurrent.isWhole {
             let row = first &* rows
-            product.add(dz + row &* gateWidth, gateWidth, columns: gateWidth, rows: (end &- first) &* rows, input.factor(x, row),
-                        recurrent.factor(h, row), bias: biasGradient)
+            product.add(dz + row &* gateWidth, gateWidth, columns: gateWidth, steps: end &- first, rows: rows, batch: rows,
+                        input.factor(x, row), recurrent.factor(h, row), bias: biasGradient)
         } else {
             input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
             recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)

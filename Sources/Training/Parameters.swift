@@ -37,6 +37,8 @@ public final class Parameters {
     /// For each layer of the model (`entries`), whether it is frozen beyond what the model says.
     private let frozen: [Bool]
     private var matrices: [Matrix] = []
+    /// For each weight of the model where the second half of a batch's rows is summed up, as far as products do so.
+    private var seconds: [Floats?]
     private let memory = Memory()
     /// The model's when the matrices were packed.
     private var version = -1
@@ -86,6 +88,7 @@ public final class Parameters {
         self.model = model
         self.gradients = gradients
         self.frozen = frozen
+        seconds = Array(repeating: nil, count: gradients.count)
         self.team = team
         self.product = product
         self.memoryLimit = memoryLimit
@@ -95,6 +98,25 @@ public final class Parameters {
     /// Where a weight's gradient is summed up; nil where it is not trained.
     func gradient(_ weight: Weight) -> Floats? {
         for (index, candidate) in model.weights.enumerated() where candidate === weight { return gradients[index]?.floats }
+        return nil
+    }
+
+    /// The same for products.
+    func place(_ weight: Weight) throws(Failure) -> GradientPlace? {
+        for (index, candidate) in model.weights.enumerated() where candidate === weight {
+            guard let gradient = gradients[index] else { return nil }
+            if seconds[index] == nil { seconds[index] = try memory.floats(weight.count) }
+            return seconds[index].map { GradientPlace(first: gradient.floats, second: $0) }
+        }
+        return nil
+    }
+
+    /// Where products sum up halves of a weight's gradient; nil: they do not.
+    func halves(_ weight: Weight) -> GradientPlace? {
+        for (index, candidate) in model.weights.enumerated() where candidate === weight {
+            guard let gradient = gradients[index], let second = seconds[index] else { return nil }
+            return GradientPlace(first: gradient.floats, second: second)
+        }
         return nil
     }
 
@@ -108,7 +130,7 @@ public final class Parameters {
     func matrix(_ weight: Weight, first: Int, columns: Int) throws(Failure) -> Matrix {
         for matrix in matrices where matrix.weight === weight && matrix.first == first && matrix.columns == columns { return matrix }
         let inputs = weight.shape[0]
-        let matrix = Matrix(kernels, weight, first: first, columns: columns, gradient: gradient(weight),
+        let matrix = Matrix(kernels, weight, first: first, columns: columns, gradient: try place(weight),
                             panels: try memory.floats(inputs, whole(columns)), transposed: try memory.floats(columns, whole(inputs)))
         try product.reserve(inputs: inputs, columns: columns)
         matrix.refresh()
@@ -141,12 +163,12 @@ final class Matrix {
     let columns: Int
     let inputs: Int
     let stride: Int
-    let gradient: Floats?
+    let gradient: GradientPlace?
     private let panels: Floats
     private let transposed: Floats
     private let kernels: UnsafePointer<cz_kernels>
 
-    init(_ kernels: UnsafePointer<cz_kernels>, _ weight: Weight, first: Int, columns: Int, gradient: Floats?, panels: Floats, transposed: Floats) {
+    init(_ kernels: UnsafePointer<cz_kernels>, _ weight: Weight, first: Int, columns: Int, gradient: GradientPlace?, panels: Floats, transposed: Floats) {
         self.kernels = kernels
         self.weight = weight
         self.first = first
@@ -159,7 +181,7 @@ final class Matrix {
     }
 
     func refresh() {
-        packPanels(weight.values + first, stride, inputs: inputs, outputs: columns, panels)
+        packPanels(weight.values + first, stride, inputs: inputs, outputs: columns, panels, inputs)
         packTransposed(weight.values + first, stride, rows: inputs, columns: columns, transposed)
     }
 
@@ -179,16 +201,16 @@ final class Matrix {
     }
 }
 
-/// A matrix [inputs][outputs] in the kernels' panels.
+/// A matrix [inputs][outputs] in the kernels' panels, of `panelInputs` inputs.
 @inline(never)
-func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ panels: Floats) {
+func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ panels: Floats, _ panelInputs: Int) {
     let wholes = outputs / 16, rest = outputs &- 16 &* wholes
     for k in 0..<inputs {
         var source = UnsafeRawPointer(matrix + k &* stride), panel = UnsafeMutableRawPointer(panels + k &* 16)
         for _ in 0..<wholes {
             panel.storeBytes(of: source.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
             source += 64
-            panel += 64 &* inputs
+            panel += 64 &* panelInputs
         }
         if rest == 0 { continue }
         let lanes = source.assumingMemoryBound(to: Float.self), last = panel.assumingMemoryBound(to: Float.self)
@@ -216,16 +238,16 @@ func packTransposed(_ matrix: Given, _ stride: Int, rows: Int, columns: Int, _ p
     }
 }
 
-/// out [columns][rows] of x [rows][columns].
+/// out [columns][rows] of x [rows][columns], with `outStride` floats between its own.
 @inline(never)
-func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats) {
+func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats, _ outStride: Int) {
     var column = 0
     while column &+ 4 <= columns {
         var row = 0
         while row &+ 4 <= rows {
-            let source = x + (row &* stride &+ column), target = out + (column &* rows &+ row)
+            let source = x + (row &* stride &+ column), target = out + (column &* outStride &+ row)
             func four(_ row: Int) -> SIMD4<Float> { UnsafeRawPointer(source + row &* stride).loadUnaligned(as: SIMD4<Float>.self) }
-            func put(_ column: Int, _ values: SIMD4<Float>) { UnsafeMutableRawPointer(target + column &* rows).storeBytes(of: values, as: SIMD4<Float>.self) }
+            func put(_ column: Int, _ values: SIMD4<Float>) { UnsafeMutableRawPointer(target + column &* outStride).storeBytes(of: values, as: SIMD4<Float>.self) }
             let above = SIMD8(lowHalf: four(0), highHalf: four(1)), below = SIMD8(lowHalf: four(2), highHalf: four(3))
             let even = SIMD8(lowHalf: above.evenHalf, highHalf: below.evenHalf), odd = SIMD8(lowHalf: above.oddHalf, highHalf: below.oddHalf)
             put(0, even.evenHalf)
@@ -235,13 +257,13 @@ func transpose(_ x: Given, _ stride: Int, rows: Int, columns: Int, _ out: Floats
             row = row &+ 4
         }
         while row < rows {
-            for i in column..<(column &+ 4) { out[i &* rows &+ row] = x[row &* stride &+ i] }
+            for i in column..<(column &+ 4) { out[i &* outStride &+ row] = x[row &* stride &+ i] }
             row = row &+ 1
         }
         column = column &+ 4
     }
     while column < columns {
-        for row in 0..<rows { out[column &* rows &+ row] = x[row &* stride &+ column] }
+        for row in 0..<rows { out[column &* outStride &+ row] = x[row &* stride &+ column] }
         column = column &+ 1
     }
 }

@@ -33,7 +33,7 @@ final class DenseTape: UnaryTape {
     private let layer: Dense
     private let matrix: Matrix
     private let bias: Weight?
-    private let biasGradient: Floats?
+    private let biasGradient: GradientPlace?
     /// What goes into the activation; the output itself where it need not be kept.
     private let sums: Floats
     private let dSums: Floats
@@ -50,17 +50,18 @@ final class DenseTape: UnaryTape {
         let head = layer.activation.isHead
             ? ActivationHead(logits: sums, gradient: try binding.memory.floats(count), count: count)
             : nil
-        return DenseTape(layer, matrix, sums, dSums, head, binding)
+        return DenseTape(layer, matrix, sums, dSums, head, layer.useBias ? try binding.parameters.place(layer.weights[1]) : nil, binding)
     }
 
-    private init(_ layer: Dense, _ matrix: Matrix, _ sums: Floats, _ dSums: Floats, _ head: ActivationHead?, _ binding: TapeBinding) {
+    private init(_ layer: Dense, _ matrix: Matrix, _ sums: Floats, _ dSums: Floats, _ head: ActivationHead?,
+                 _ biasGradient: GradientPlace?, _ binding: TapeBinding) {
         self.layer = layer
         self.matrix = matrix
         self.sums = sums
         self.dSums = dSums
         self.head = head
         bias = layer.useBias ? layer.weights[1] : nil
-        biasGradient = layer.useBias ? binding.parameters.gradient(layer.weights[1]) : nil
+        self.biasGradient = biasGradient
         super.init(binding)
     }
 
@@ -71,7 +72,8 @@ final class DenseTape: UnaryTape {
     override func backward() {
         guard output.gradient != nil else { return }
         parameters.team.run(self, 1, products: vectors &* width &* layer.units)
-        parameters.product.add(dSums, layer.units, columns: layer.units, rows: vectors, matrix.factor(input.data, width), bias: biasGradient)
+        parameters.product.add(dSums, layer.units, columns: layer.units, steps: 1, rows: vectors, batch: rows, matrix.factor(input.data, width),
+                               bias: biasGradient)
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {

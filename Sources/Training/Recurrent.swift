@@ -188,8 +188,8 @@ final class RecurrentTape: TapeOperation {
             segment = index
             end = steps(segment)
             while end > 0 {
-                // As many steps as fill the product's chunk: what they left is still near.
-                first = max(0, end &- max(1, GradientProduct.chunk / rows))
+                // As many steps as fill the product's chunk with a half of the rows: what they left is still near.
+                first = max(0, end &- max(1, 2 &* GradientProduct.chunk / rows))
                 parameters.team.run(self, Phase.backward.rawValue)
                 for cell in cells { cell.addGradients(first, end) }
                 end = first

@@ -30,13 +30,21 @@ class TapeOperation: SharedWork {
     /// its part from zero: parts that are equal and opposite cancel to the bit, which they would not in one chain of sums.
     final var shared: [(gradient: Floats, others: Floats, count: Int)] = []
 
+    /// The halves of its weights' gradients that are to be joined.
+    final var halves: [(place: GradientPlace, count: Int)] = []
+
     /// As `backward`, with parts of shared gradients.
-    final func addGradients() {
+    final func addGradients(_ product: GradientProduct) {
         for weight in shared {
             weight.others.copy(from: weight.gradient, count: weight.count)
             clear(weight.gradient, weight.count)
         }
         backward()
+        for weight in halves where product.hasHalved {
+            add(weight.place.second, to: weight.place.first, weight.count)
+            clear(weight.place.second, weight.count)
+        }
+        product.hasHalved = false
         for weight in shared { add(weight.others, to: weight.gradient, weight.count) }
     }
 
@@ -190,6 +198,9 @@ public final class Tape {
                 operations.append(operation)
                 var uses = 0
                 for other in model.nodes where other.layer === node.layer { uses += 1 }
+                for weight in node.layer.weights {
+                    if let place = parameters.halves(weight) { operation.halves.append((place, weight.count)) }
+                }
                 for weight in node.layer.weights where uses > 1 {
                     guard let gradient = parameters.gradient(weight) else { continue }
                     operation.shared.append((gradient, try memory.floats(weight.count), weight.count))
@@ -269,7 +280,7 @@ public final class Tape {
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations.reversed() { operation.addGradients() }
+        for operation in operations.reversed() { operation.addGradients(parameters.product) }
     }
 
     @export(interface)

@@ -50,33 +50,52 @@ func share(_ count: Int, _ worker: Int, of workers: Int, block: Int = 1) -> (fir
     return (first, end &- first)
 }
 
+/// Where a weight's gradient is summed up: that of the first half of a batch's rows, and that of the second, which is added to
+/// the first in the end.
+struct GradientPlace {
+    var first: Floats
+    var second: Floats
+
+    static func + (place: GradientPlace, offset: Int) -> GradientPlace {
+        GradientPlace(first: place.first + offset, second: place.second + offset)
+    }
+}
+
 /// Gradients of weights: xᵀ·dz over all rows of a window, from the last row to the first, so that a window may come in pieces
-/// from its end on.
+/// from its end on. Both halves of a batch are summed up apart, so that two threads have one each: what they have just written
+/// is near. More threads share a half's columns.
 final class GradientProduct: SharedWork {
-    /// x of one weight: [rows][inputs], and its gradient [inputs][columns].
+    /// x of one weight: [steps][rows][inputs], and its gradient [inputs][columns].
     struct Factor {
         let x: Given
         let stride: Int
         let inputs: Int
-        let gradient: Floats
+        let gradient: GradientPlace
         let gradientStride: Int
     }
 
     /// Rows that are packed at once.
     static let chunk = 256
+    /// Fewer rows of a batch are not halved.
+    private static let fewest = 8
 
+    /// Whether second halves are to be joined to the first.
+    var hasHalved = false
     private let kernels: UnsafePointer<cz_kernels>
     private let team: Team
-    private var transposed: AlignedBuffer!
-    private var packed: AlignedBuffer!
+    /// Of each worker.
+    private var transposed: [AlignedBuffer] = []
+    private var packed: [AlignedBuffer] = []
     private let ones: AlignedBuffer
     private var dz: Given
     private var stride = 0
     private var columns = 0
-    private var count = 0
+    private var steps = 0
+    private var rows = 0
+    private var half = 0
     private var first: Factor?
     private var second: Factor?
-    private var bias: Floats?
+    private var bias: GradientPlace?
 
     init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team) throws(Failure) {
         self.kernels = kernels
@@ -88,59 +107,76 @@ final class GradientProduct: SharedWork {
 
     func reserve(inputs: Int, columns: Int) throws(Failure) {
         let a = try multiplied(inputs, GradientProduct.chunk), b = try multiplied(whole(columns), GradientProduct.chunk)
-        if transposed == nil || transposed.count < a { transposed = try AlignedBuffer(count: a) }
-        if packed == nil || packed.count < b { packed = try AlignedBuffer(count: b) }
-    }
-
-    /// Adds both products, which share dz [rows][columns], and its column sums to `bias`.
-    @inline(never)
-    func add(_ dz: Given, _ stride: Int, columns: Int, rows: Int, _ first: Factor?, _ second: Factor? = nil, bias: Floats?) {
-        if first == nil && second == nil && bias == nil { return }
-        self.stride = stride
-        self.columns = columns
-        self.bias = bias
-        var end = rows
-        while end > 0 {
-            count = min(GradientProduct.chunk, end)
-            end = end &- count
-            self.dz = dz + end &* stride
-            self.first = first.map { at($0, end) }
-            self.second = second.map { at($0, end) }
-            let products = count &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0))
-            team.run(self, 0, products: products)
-            team.run(self, 1, products: products)
+        for worker in 0..<team.count {
+            if transposed.count == worker {
+                transposed.append(try AlignedBuffer(count: a))
+                packed.append(try AlignedBuffer(count: b))
+            }
+            if transposed[worker].count < a { transposed[worker] = try AlignedBuffer(count: a) }
+            if packed[worker].count < b { packed[worker] = try AlignedBuffer(count: b) }
         }
     }
 
-    private func at(_ factor: Factor, _ row: Int) -> Factor {
-        Factor(x: factor.x + row &* factor.stride, stride: factor.stride, inputs: factor.inputs, gradient: factor.gradient,
-               gradientStride: factor.gradientStride)
+    /// Adds both products, which share dz [steps][rows][columns], and its column sums to `bias`.
+    /// - Parameter batch: rows of the batch; `rows` is a multiple of it.
+    @inline(never)
+    func add(_ dz: Given, _ stride: Int, columns: Int, steps: Int, rows: Int, batch: Int, _ first: Factor?, _ second: Factor? = nil,
+             bias: GradientPlace?) {
+        if first == nil && second == nil && bias == nil { return }
+        self.dz = dz
+        self.stride = stride
+        self.columns = columns
+        self.bias = bias
+        self.first = first
+        self.second = second
+        // By their number alone, so that bits do not depend on the threads.
+        let isHalved = batch >= GradientProduct.fewest
+        if isHalved { hasHalved = true }
+        // In one piece all rows lie one behind the other.
+        self.steps = isHalved ? steps : 1
+        self.rows = isHalved ? rows : steps &* rows
+        half = isHalved ? batch / 2 &* (rows / batch) : self.rows
+        team.run(self, 0, products: steps &* rows &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0)))
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
-        let own = share(columns, worker, of: workers, block: 16)
-        let panels = packed.floats + own.first &* count
-        if phase == 0 {
-            packPanels(dz + ((count &- 1) &* stride &+ own.first), -stride, inputs: count, outputs: own.count, panels)
-            var place = transposed.floats
-            for factor in [first, second] {
-                guard let factor else { continue }
-                let part = share(factor.inputs, worker, of: workers, block: 16)
-                transpose(factor.x + ((count &- 1) &* factor.stride &+ part.first), -factor.stride, rows: count, columns: part.count,
-                          place + part.first &* count)
-                place += factor.inputs &* count
+        let isHalved = half < rows, shares = isHalved && workers & 1 == 0 ? workers / 2 : workers
+        let own = share(columns, worker % shares, of: shares, block: 16)
+        if own.count == 0 { return }
+        if shares == workers || worker < shares { addHalf(0, half, worker, own) }
+        if isHalved && (shares == workers || worker >= shares) { addHalf(half, rows, worker, own) }
+    }
+
+    /// A half's part: rows low ..< high of each step, some columns.
+    private func addHalf(_ low: Int, _ high: Int, _ worker: Int, _ own: (first: Int, count: Int)) {
+        let size = high &- low, panels = packed[worker].floats
+        // Places in the half: step · size + row.
+        var end = steps &* size
+        while end > 0 {
+            let count = min(GradientProduct.chunk, end), begin = end &- count
+            var last = end
+            while last > begin {
+                let step = (last &- 1) / size, from = max(begin, step &* size)
+                let row = step &* rows &+ low &+ (last &- 1 &- step &* size), place = end &- last, rows = last &- from
+                packPanels(dz + (row &* stride &+ own.first), -stride, inputs: rows, outputs: own.count, panels + place &* 16, count)
+                var target = transposed[worker].floats + place
+                for case let factor? in [first, second] {
+                    transpose(factor.x + row &* factor.stride, -factor.stride, rows: rows, columns: factor.inputs, target, count)
+                    target += factor.inputs &* count
+                }
+                last = from
             }
-        } else if own.count > 0 {
-            var place = transposed.floats
-            for factor in [first, second] {
-                guard let factor else { continue }
-                let out = factor.gradient + own.first
+            var place = transposed[worker].floats
+            for case let factor? in [first, second] {
+                let out = (low == 0 ? factor.gradient.first : factor.gradient.second) + own.first
                 kernels.pointee.affine(place, count, factor.inputs, count, panels, own.count, out, factor.gradientStride, out, factor.gradientStride)
                 place += factor.inputs &* count
             }
             if let bias {
-                kernels.pointee.affine(ones.floats, 0, 1, count, panels, own.count, bias + own.first, 0, bias + own.first, 0)
+                let out = (low == 0 ? bias.first : bias.second) + own.first
+                kernels.pointee.affine(ones.floats, 0, 1, count, panels, own.count, out, 0, out, 0)
             }
+            end = begin
         }
     }
 }
