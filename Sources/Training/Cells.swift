@@ -381,6 +381,19 @@ final class LSTMTape: CellTape {
     }
 
     override func stepBack(_ s: Int, _ span: Span) {
+        if isPlain && mask == nil {
+            let place = (s &* rows &+ span.first) &* units, own = span.first &* units, count = span.count &* units
+            add(carry + own, to: dh + place, count)
+            clear(carry + own, count)
+            parameters.kernels.pointee.lstm_gates_back(span.count, units, z + 4 &* place, c + place, active + (place &+ size), dh + place, dc + own,
+                                                       dz + 4 &* place)
+        } else {
+            stepBackByRow(s, span)
+        }
+        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
+    }
+
+    private func stepBackByRow(_ s: Int, _ span: Span) {
         for row in span.first..<(span.first &+ span.count) {
             guard takeCarry(s, row, span) else { continue }
             let place = s &* rows &+ row, at = (place &+ rows) &* units
@@ -406,7 +419,6 @@ final class LSTMTape: CellTape {
             backpropagate(cell.activation, place, 2)
             backpropagate(cell.recurrentActivation, place, 3)
         }
-        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
     }
 
     override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }

@@ -36,7 +36,7 @@ public final class Parameters {
     public let gradients: [AlignedBuffer?]
     /// For each layer of the model (`entries`), whether it is frozen beyond what the model says.
     private let frozen: [Bool]
-    private var matrices: [Matrix] = []
+    private let packing = Packing()
     /// For each weight of the model where the second half of a batch's rows is summed up, as far as products do so.
     private var seconds: [Floats?]
     private let memory = Memory()
@@ -128,13 +128,13 @@ public final class Parameters {
 
     /// Columns `first ..< first + columns` of a weight, for products; the same object for the same columns.
     func matrix(_ weight: Weight, first: Int, columns: Int) throws(Failure) -> Matrix {
-        for matrix in matrices where matrix.weight === weight && matrix.first == first && matrix.columns == columns { return matrix }
+        for matrix in packing.matrices where matrix.weight === weight && matrix.first == first && matrix.columns == columns { return matrix }
         let inputs = weight.shape[0]
         let matrix = Matrix(kernels, weight, first: first, columns: columns, gradient: try place(weight),
                             panels: try memory.floats(inputs, whole(columns)), transposed: try memory.floats(columns, whole(inputs)))
         try product.reserve(inputs: inputs, columns: columns)
-        matrix.refresh()
-        matrices.append(matrix)
+        matrix.refresh(0, inputs)
+        packing.matrices.append(matrix)
         return matrix
     }
 
@@ -143,7 +143,9 @@ public final class Parameters {
     public func refresh() {
         guard version != model.version else { return }
         version = model.version
-        for matrix in matrices { matrix.refresh() }
+        var count = 0
+        for matrix in packing.matrices { count = count &+ matrix.inputs &* matrix.columns }
+        team.run(packing, 0, products: 16 &* count)
     }
 
     @export(interface)
@@ -155,6 +157,18 @@ public final class Parameters {
 /// Rounded up to whole panels.
 @inline(__always)
 func whole(_ count: Int) -> Int { (count &+ 15) / 16 &* 16 }
+
+/// Weights, packed by all threads.
+final class Packing: SharedWork {
+    var matrices: [Matrix] = []
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        for matrix in matrices {
+            let own = share(matrix.inputs, worker, of: workers, block: 16)
+            matrix.refresh(own.first, own.count)
+        }
+    }
+}
 
 /// Some columns of a weight, packed for products with it and with its transpose.
 final class Matrix {
@@ -180,9 +194,11 @@ final class Matrix {
         self.transposed = transposed
     }
 
-    func refresh() {
-        packPanels(weight.values + first, stride, inputs: inputs, outputs: columns, panels, inputs)
-        packTransposed(weight.values + first, stride, rows: inputs, columns: columns, transposed)
+    /// Packs the weights of some inputs, from a multiple of 16 on.
+    func refresh(_ input: Int, _ count: Int) {
+        let source = weight.values + (first &+ input &* stride)
+        packPanels(source, stride, inputs: count, outputs: columns, panels + input &* 16, inputs)
+        packTransposed(source, stride, rows: count, columns: columns, transposed + input &* columns)
     }
 
     /// out = start + x·W
@@ -221,19 +237,9 @@ func packPanels(_ matrix: Given, _ stride: Int, inputs: Int, outputs: Int, _ pan
 /// The transpose of a matrix [rows][columns] in the kernels' panels.
 @inline(never)
 func packTransposed(_ matrix: Given, _ stride: Int, rows: Int, columns: Int, _ panels: Floats) {
-    var panel = panels
     var row = 0
     while row < rows {
-        let lanes = min(16, rows &- row)
-        for lane in 0..<16 {
-            let source = matrix + (row &+ lane) &* stride
-            if lane < lanes {
-                for k in 0..<columns { panel[k &* 16 &+ lane] = source[k] }
-            } else {
-                for k in 0..<columns { panel[k &* 16 &+ lane] = 0 }
-            }
-        }
-        panel += columns &* 16
+        transpose(matrix + row &* stride, stride, rows: min(16, rows &- row), columns: columns, panels + row &* columns, 16)
         row = row &+ 16
     }
 }

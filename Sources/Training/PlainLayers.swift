@@ -146,15 +146,22 @@ final class ActivationTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) {
-        activation.apply(parameters.kernels, input.data, output.data, rows: vectors, count: width)
-    }
+    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: 16 &* vectors &* width) }
 
     override func backward() {
+        guard output.gradient != nil, input.gradient != nil else { return }
+        parameters.team.run(self, 1, products: 16 &* vectors &* width)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        let own = share(vectors, worker, of: workers), place = own.first &* width, count = own.count &* width
+        let x = input.data + place, y = output.data + place
+        if phase == 0 { return activation.apply(parameters.kernels, x, y, rows: own.count, count: width) }
         guard let dy = output.gradient, let dx = input.gradient, let scratch else { return }
-        activation.backpropagate(parameters, x: input.data, y: output.data, dy: dy, dx: scratch, rows: vectors, count: width)
-        add(scratch, to: dx, rows &* input.count)
-        if let head, head.isUsed { add(head.gradient, to: dx, rows &* input.count) }
+        let d = scratch + place
+        activation.backpropagate(parameters, x: x, y: y, dy: dy + place, dx: d, rows: own.count, count: width)
+        add(d, to: dx + place, count)
+        if let head, head.isUsed { add(head.gradient + place, to: dx + place, count) }
     }
 }
 

@@ -40,11 +40,7 @@ class TapeOperation: SharedWork {
             clear(weight.gradient, weight.count)
         }
         backward()
-        for weight in halves where product.hasHalved {
-            add(weight.place.second, to: weight.place.first, weight.count)
-            clear(weight.place.second, weight.count)
-        }
-        product.hasHalved = false
+        product.join(halves)
         for weight in shared { add(weight.others, to: weight.gradient, weight.count) }
     }
 

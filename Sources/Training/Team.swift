@@ -79,8 +79,9 @@ final class GradientProduct: SharedWork {
     /// Fewer rows of a batch are not halved.
     private static let fewest = 8
 
-    /// Whether second halves are to be joined to the first.
-    var hasHalved = false
+    /// Whether second halves are to be joined to the first; and those that are.
+    private var hasHalved = false
+    private var joined: [(place: GradientPlace, count: Int)] = []
     private let kernels: UnsafePointer<cz_kernels>
     private let team: Team
     /// Of each worker.
@@ -139,7 +140,25 @@ final class GradientProduct: SharedWork {
         team.run(self, 0, products: steps &* rows &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0)))
     }
 
+    /// Adds what second halves of rows gave to what the first gave.
+    func join(_ halves: [(place: GradientPlace, count: Int)]) {
+        guard hasHalved else { return }
+        hasHalved = false
+        joined = halves
+        var count = 0
+        for half in halves { count = count &+ half.count }
+        team.run(self, 1, products: 16 &* count)
+    }
+
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        if phase == 1 {
+            for weight in joined {
+                let own = share(weight.count, worker, of: workers, block: 16), second = weight.place.second + own.first
+                Training.add(second, to: weight.place.first + own.first, own.count)
+                clear(second, own.count)
+            }
+            return
+        }
         let isHalved = half < rows, shares = isHalved && workers & 1 == 0 ? workers / 2 : workers
         let own = share(columns, worker % shares, of: shares, block: 16)
         if own.count == 0 { return }
