@@ -245,4 +245,7 @@ struct Moment {
 /// A layer bound to buffers: one call computes its outputs from its inputs. Allocates nothing.
 class Operation {
     func run(_ moment: Moment) {}
+
+    /// Applies an activation to its first output from now on; false where it cannot.
+    func applies(_ activation: cz_activation) -> Bool { false }
 }

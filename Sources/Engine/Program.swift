@@ -20,6 +20,9 @@ final class Program {
             tensors[port.value] = tensor
         }
         var operations: [Operation] = []
+        // By value: what makes it, and how often it is used.
+        var makers: [Operation?] = Array(repeating: nil, count: model.values.count)
+        let uses = model.uses
         for node in model.nodes where !node.inputs.isEmpty {
             let inputs = node.inputs.map { tensors[$0]! }
             let shapes = try node.layer.outputShapes(inputs.map { $0.shape })
@@ -27,10 +30,18 @@ final class Program {
             for shape in shapes {
                 outputs.append(Tensor(data: inputs[0].data, shape: shape, count: try shape.elementCount()))
             }
+            if case .activation(let layer) = node.layer.form, let activation = layer.activation.elementwise,
+               uses[node.inputs[0]] == 1, let maker = makers[node.inputs[0]], maker.applies(activation) {
+                tensors[node.outputs[0]] = inputs[0]
+                continue
+            }
             var binding = Binding(kernels: model.kernels, capacity: capacity, inputs: inputs,
                                   initialStates: node.initialStates.map { tensors[$0]! }, outputs: outputs,
                                   stateOffset: streaming ? node.stateOffset : nil, workspace: workspace)
-            if let operation = try node.layer.operation(&binding) { operations.append(operation) }
+            if let operation = try node.layer.operation(&binding) {
+                operations.append(operation)
+                makers[node.outputs[0]] = operation
+            }
             for (i, output) in node.outputs.enumerated() {
                 var tensor = binding.outputs[i]
                 if model.values[output].hasMask && tensor.mask == nil { tensor.mask = inputs[0].mask }
@@ -61,6 +72,16 @@ final class Program {
 }
 
 extension Model {
+    /// By value: how many read it.
+    fileprivate var uses: [Int] {
+        var uses = Array(repeating: 0, count: values.count)
+        for node in nodes {
+            for value in node.inputs + node.initialStates { uses[value] += 1 }
+        }
+        for output in outputs { uses[output.value] += 1 }
+        return uses
+    }
+
     /// The inputs' time lengths: those given, or the declared windows.
     public func lengths(_ times: UnsafePointer<Int>?) throws(Failure) -> [Int] {
         var result: [Int] = []

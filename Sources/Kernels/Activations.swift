@@ -20,12 +20,19 @@ extension cz_activation {
         }
     }
 
+    /// x below the threshold c: a·(x − c); else min(x, b).
+    @inline(always)
+    fileprivate func rectified(_ x: Vector) -> Vector {
+        let c = Vector(self.c), below = self.a == 0 ? Vector(0) : Vector(self.a) * (x - c)
+        return x.atMost(Vector(b)).replaced(by: below, where: x .< c)
+    }
+
     /// The activation of sixteen values; kernels.h says what each computes, Keras 3's
     /// `keras.activations` where it says no more than a name. A call: for
     /// the paths that speed does not hang on.
     @inline(never)
     func applied(to x: Vector) -> Vector {
-        let a = Vector(self.a), b = Vector(self.b), c = Vector(self.c)
+        let a = Vector(self.a), b = Vector(self.b)
         let zero = Vector(0), one = Vector(1)
         switch cz_activation_kind(UInt32(bitPattern: kind)) {
         case CZ_SIGMOID, CZ_SILU, CZ_GELU_TANH:
@@ -36,8 +43,7 @@ extension cz_activation {
         case CZ_TANH:
             return tanh(x)
         case CZ_RELU:
-            let below = self.a == 0 ? zero : a * (x - c)
-            return x.atMost(b).replaced(by: below, where: x .< c)
+            return rectified(x)
         case CZ_HARD_SIGMOID:
             return fused(a, x, b).atMost(one).atLeast(zero)
         case CZ_ELU:
@@ -87,5 +93,16 @@ extension cz_activation {
         default:
             return x
         }
+    }
+}
+
+extension cz_answer {
+    /// Writes the first `lanes` of a block's answers, where they are wanted.
+    @inline(always)
+    func give(_ h: Vector, row: Int, block: Int, lanes: Int) {
+        guard let out else { return }
+        let answers = activation.kind == Int32(bitPattern: CZ_LINEAR.rawValue) ? h
+            : activation.kind == Int32(bitPattern: CZ_RELU.rawValue) ? activation.rectified(h) : activation.applied(to: h)
+        answers.store(out + (row &* stride &+ block &* 16), count: lanes)
     }
 }

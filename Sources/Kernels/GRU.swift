@@ -185,5 +185,6 @@ struct GRU {
         let lanes = units &- block &* 16
         (lanes < 16 ? next.keeping(lanes) : next)
             .store(call.pointee.h_out.unsafelyUnwrapped + (row &* call.pointee.state_out_stride &+ block &* 16))
+        if let answer = call.pointee.answer { answer.pointee.give(next, row: row, block: block, lanes: lanes) }
     }
 }

@@ -77,6 +77,7 @@ struct LSTM {
             : next(call.activation, call.recurrent_activation, i, f, candidate, o, c)
         (lanes < 16 ? next.h.keeping(lanes) : next.h).store(call.h_out.unsafelyUnwrapped + stateOut)
         (lanes < 16 ? next.c.keeping(lanes) : next.c).store(call.c_out.unsafelyUnwrapped + stateOut)
+        if let answer = call.answer { answer.pointee.give(next.h, row: row, block: block, lanes: lanes) }
     }
 
     /// The states after the step, from the gates' sums and the cell state before.

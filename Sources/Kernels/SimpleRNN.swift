@@ -55,7 +55,9 @@ struct SimpleRNN {
             for p in 0..<panels {
                 let sum = Vector(sums + (i &* scratchStride &+ p &* 16))
                 let h = activation.isTanh ? tanh(sum) : activation.applied(to: sum)
-                h.keeping(call.pointee.units &- (panel &+ p) &* 16).store(out + p &* 16)
+                let lanes = call.pointee.units &- (panel &+ p) &* 16
+                h.keeping(lanes).store(out + p &* 16)
+                if let answer = call.pointee.answer { answer.pointee.give(h, row: row &+ i, block: panel &+ p, lanes: lanes) }
             }
         }
     }

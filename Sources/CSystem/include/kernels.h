@@ -74,6 +74,12 @@ typedef struct cz_weights {
     int32_t kind;                               /* cz_weight_kind */
 } cz_weights;
 
+/* What a layer answers beside its states: out[r][j] = activation(h'[r][j]) for j < units. */
+typedef struct cz_answer {
+    float *out; long stride;                    /* NULL: no answer; must not overlap what is read */
+    cz_activation activation;
+} cz_answer;
+
 /* One LSTM step of `rows` rows. gates i f c o: c' = f·c + i·act(c̃), h' = o·act(c'). */
 typedef struct cz_lstm {
     long rows, inputs, units;
@@ -85,6 +91,7 @@ typedef struct cz_lstm {
     const float *h, *c; long state_stride;      /* states before the step: blocks·16 floats a row */
     float *h_out, *c_out; long state_out_stride;/* states after it; must not overlap h, c */
     cz_activation activation, recurrent_activation;
+    const cz_answer *answer;                    /* NULL: none */
 } cz_lstm;
 
 /* One GRU step. gates z r h: h' = z·h + (1 − z)·h̃.
@@ -102,6 +109,7 @@ typedef struct cz_gru {
     float *h_out; long state_out_stride;
     float *scratch;                             /* not reset_after: rows·blocks·16·2 floats; else may be NULL */
     cz_activation activation, recurrent_activation;
+    const cz_answer *answer;                    /* NULL: none */
 } cz_gru;
 
 /* One SimpleRNN step: h' = act(bias + x·W + h·U). */
@@ -114,6 +122,7 @@ typedef struct cz_simple_rnn {
     const float *h; long state_stride;
     float *h_out; long state_out_stride;
     cz_activation activation;
+    const cz_answer *answer;                    /* NULL: none */
 } cz_simple_rnn;
 
 /* How an optimizer changes weights; numbers as in Sources/Training/Optimizer.swift. */

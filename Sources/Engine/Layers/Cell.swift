@@ -54,6 +54,9 @@ public class Cell {
 
 /// A cell bound to buffers.
 class CellStep {
+    /// Writes from now on what `answer` says at each step, too; false where it cannot.
+    func writes(_ answer: UnsafePointer<cz_answer>) -> Bool { false }
+
     /// One step of `rows` rows: x [rows][features] with `xStride` floats between rows; the cell's states before
     /// (`from`) and after (`to`), with their strides between rows, apart from one another. Allocates nothing.
     func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,

@@ -108,6 +108,11 @@ private final class GRUStep: CellStep {
         }
     }
 
+    override func writes(_ answer: UnsafePointer<cz_answer>) -> Bool {
+        call.answer = answer
+        return true
+    }
+
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         call.rows = rows

@@ -118,6 +118,7 @@ final class RNNOperation: Operation {
     private let initialStates: [Tensor]
     /// The outputs of final states.
     private let stateOutputs: [Tensor]
+    private let hasStateOutputs: Bool
     private let time: Int
     private let features: Int
     private let units: Int
@@ -128,6 +129,9 @@ final class RNNOperation: Operation {
     /// Where the last cell's h lies.
     private let lastPlace: Int
     private let steps: ObjectList<CellStep>
+    /// What the last cell writes to `out` by itself.
+    private let answer: UnsafeMutablePointer<cz_answer>
+    private let answers: Bool
     /// Floats of one row's states of each cell.
     private let widths: UnsafeMutablePointer<Int>
     private let beginsElsewhere: Bool
@@ -168,11 +172,25 @@ final class RNNOperation: Operation {
             blocks = nil
         }
         self.steps = ObjectList(steps)
+        answer = .allocate(capacity: 1)
+        answer.initialize(to: cz_answer())
+        answer.pointee.stride = returnsSequences ? time * units : units
+        answers = mask == nil && steps[steps.count - 1].writes(UnsafePointer(answer))
+        hasStateOutputs = !stateOutputs.isEmpty
         widths = .allocate(capacity: layer.cells.count)
         for (index, cell) in layer.cells.enumerated() { widths[index] = cell.stateWidth }
     }
 
-    deinit { widths.deallocate() }
+    deinit {
+        widths.deallocate()
+        answer.deallocate()
+    }
+
+    override func applies(_ activation: cz_activation) -> Bool {
+        guard answers else { return false }
+        answer.pointee.activation = activation
+        return true
+    }
 
     override func run(_ moment: Moment) {
         if let offset {
@@ -223,6 +241,9 @@ final class RNNOperation: Operation {
         var x = UnsafePointer(x + moment &* features)
         var xStride = time &* features
         var place = 0
+        if answers {
+            answer.pointee.out = returnsSequences ? out + t &* units : t == time &- 1 ? out : nil
+        }
         for index in 0..<steps.count {
             steps.with(index) {
                 $0.run(rows: rows, x: x, xStride: xStride, from: from + place, fromStride: fromStride,
@@ -237,7 +258,7 @@ final class RNNOperation: Operation {
                 holdBack(masked: mask[row &* time &+ moment] == 0, from: from + row &* fromStride, to: to + row &* toStride)
             }
         }
-        if returnsSequences {
+        if returnsSequences && !answers {
             for row in 0..<rows {
                 (out + (row &* time &+ t) &* units).copy(from: to + (row &* toStride &+ outputPlace), count: units)
             }
@@ -256,10 +277,10 @@ final class RNNOperation: Operation {
 
     /// The outputs that are there only at the end.
     private func finish(rows: Int, states: UnsafePointer<Float>, stride: Int) {
+        if answers && !hasStateOutputs { return }
         for row in 0..<rows {
             let first = states + row &* stride
-            if !returnsSequences { (out + row &* units).copy(from: first + outputPlace, count: units) }
-            if stateOutputs.isEmpty { continue }
+            if !returnsSequences && !answers { (out + row &* units).copy(from: first + outputPlace, count: units) }
             var place = first
             for state in stateOutputs {
                 (state.data + row &* state.count).copy(from: place, count: state.count)

@@ -62,6 +62,12 @@ private final class SimpleRNNStep: CellStep {
         call.activation = cell.activation.elementwise ?? Activation.linear.elementwise.unsafelyUnwrapped
     }
 
+    override func writes(_ answer: UnsafePointer<cz_answer>) -> Bool {
+        guard rowwise == nil else { return false }
+        call.answer = answer
+        return true
+    }
+
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         call.rows = rows
