@@ -14,6 +14,9 @@ public final class Pool {
     private let lanes: [Lane]
     private let workers: OpaquePointer
     private var slabs: [Slab] = []
+    /// Where the slabs' memory is, as plain memory: a step looks each of its ids up.
+    private var memory: UnsafeMutablePointer<SlabMemory>
+    private var slots = 0
     /// Slots that nobody has, as a list through the slots.
     private var firstFree = Place.none
     /// Counts the steps: what finds an id that is given twice.
@@ -44,11 +47,13 @@ public final class Pool {
         self.workers = workers
         stateSize = model.stateSize
         rows = .allocate(capacity: rowCapacity)
+        memory = .allocate(capacity: 1)
     }
 
     deinit {
         cz_workers_destroy(workers)
         rows.deallocate()
+        memory.deallocate()
     }
 
     // MARK: Ids
@@ -121,20 +126,21 @@ public final class Pool {
     @inline(__always)
     private func find(_ id: UInt64) throws(Failure) -> Int {
         let slot = Int(id & 0xFFFF_FFFF)
-        guard slot < slabs.count * Pool.slabRows, place(slot).pointee.next == Place.used,
-              place(slot).pointee.generation == UInt32(id >> 32) else {
+        guard slot < slots, place(slot).pointee.next == Place.used, place(slot).pointee.generation == UInt32(id >> 32) else {
             throw Failure(.notFound, "the pool has no stream \(id)")
         }
         return slot
     }
 
+    @inline(__always)
     private func place(_ slot: Int) -> UnsafeMutablePointer<Place> {
-        slabs[slot / Pool.slabRows].places + slot % Pool.slabRows
+        memory[slot / Pool.slabRows].places + slot % Pool.slabRows
     }
 
+    @inline(__always)
     private func rowState(_ slot: Int) -> RowState {
-        let slab = slabs[slot / Pool.slabRows], row = slot % Pool.slabRows
-        return RowState(position: slab.positions + row, fresh: slab.fresh + row, values: slab.states.floats + row * stateSize)
+        let slab = memory[slot / Pool.slabRows], row = slot % Pool.slabRows
+        return RowState(position: slab.positions + row, fresh: slab.fresh + row, values: slab.states + row &* stateSize)
     }
 
     private func clear(_ slot: Int) {
@@ -145,10 +151,19 @@ public final class Pool {
     }
 
     private func grow() throws(Failure) {
-        let first = slabs.count * Pool.slabRows
+        let first = slots
         guard first + Pool.slabRows <= 1 << 31 else { throw Failure(.outOfMemory, "a pool holds at most 2^31 streams") }
         slabs.append(try Slab(rows: Pool.slabRows, stateSize: stateSize))
-        for slot in (first..<first + Pool.slabRows).reversed() {
+        // As large as the next power of two.
+        if slabs.count & (slabs.count - 1) == 0 {
+            let larger = UnsafeMutablePointer<SlabMemory>.allocate(capacity: 2 * slabs.count)
+            larger.copy(from: memory, count: slabs.count - 1)
+            memory.deallocate()
+            memory = larger
+        }
+        memory[slabs.count - 1] = slabs[slabs.count - 1].memory
+        slots += Pool.slabRows
+        for slot in (first..<slots).reversed() {
             place(slot).pointee.next = firstFree
             firstFree = Int32(slot)
         }
@@ -189,16 +204,16 @@ public final class Pool {
             rowCapacity = ids.count
         }
         if round == .max {
-            for slot in 0..<slabs.count * Pool.slabRows { place(slot).pointee.round = 0 }
+            for slot in 0..<slots { place(slot).pointee.round = 0 }
             round = 0
         }
         round += 1
-        for (row, id) in ids.enumerated() {
-            let slot = try find(id)
-            guard place(slot).pointee.round != round else {
-                throw Failure(.invalidArgument, "stream \(id) is named twice in one step")
+        for row in 0..<ids.count {
+            let slot = try find(ids[row]), place = place(slot)
+            guard place.pointee.round != round else {
+                throw Failure(.invalidArgument, "stream \(ids[row]) is named twice in one step")
             }
-            place(slot).pointee.round = round
+            place.pointee.round = round
             rows[row] = rowState(slot)
         }
     }
@@ -261,27 +276,31 @@ public final class Pool {
         static let used: Int32 = -2
     }
 
-    /// Memory of some streams.
-    private final class Slab {
+    private struct SlabMemory {
         let places: UnsafeMutablePointer<Place>
         let positions: UnsafeMutablePointer<UInt64>
         let fresh: UnsafeMutablePointer<UInt8>
-        let states: AlignedBuffer
+        let states: UnsafeMutablePointer<Float>
+    }
+
+    /// Memory of some streams.
+    private final class Slab {
+        let memory: SlabMemory
+        private let states: AlignedBuffer
 
         init(rows: Int, stateSize: Int) throws(Failure) {
             states = try AlignedBuffer(count: multiplied(rows, max(1, stateSize)))
-            places = .allocate(capacity: rows)
-            places.initialize(repeating: Place(), count: rows)
-            positions = .allocate(capacity: rows)
-            positions.initialize(repeating: 0, count: rows)
-            fresh = .allocate(capacity: rows)
-            fresh.initialize(repeating: 1, count: rows)
+            memory = SlabMemory(places: .allocate(capacity: rows), positions: .allocate(capacity: rows),
+                                fresh: .allocate(capacity: rows), states: states.floats)
+            memory.places.initialize(repeating: Place(), count: rows)
+            memory.positions.initialize(repeating: 0, count: rows)
+            memory.fresh.initialize(repeating: 1, count: rows)
         }
 
         deinit {
-            places.deallocate()
-            positions.deallocate()
-            fresh.deallocate()
+            memory.places.deallocate()
+            memory.positions.deallocate()
+            memory.fresh.deallocate()
         }
     }
 

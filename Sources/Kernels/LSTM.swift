@@ -55,36 +55,65 @@ struct LSTM {
         finish(gates[0], gates[1], gates[2], gates[3], row: 0, block: block)
     }
 
+    /// Two passes where the gates are the usual ones: one after another their arithmetic would take longer than the processor
+    /// looks ahead, and rows would wait for one another.
     @inline(never)
-    private func finish(_ gates: UnsafePointer<Float>, row: Int, count: Int, block: Int) {
-        var i = 0
-        while i < count {
+    private func finish(_ gates: UnsafeMutablePointer<Float>, row: Int, count: Int, block: Int) {
+        guard isUsual else {
+            for i in 0..<count {
+                let sums = gates + i &* scratchStride
+                finish(Vector(sums), Vector(sums + 16), Vector(sums + 32), Vector(sums + 48), row: row &+ i, block: block)
+            }
+            return
+        }
+        for i in 0..<count {
             let sums = gates + i &* scratchStride
-            finish(Vector(sums), Vector(sums + 16), Vector(sums + 32), Vector(sums + 48), row: row &+ i, block: block)
-            i &+= 1
+            cellState(Vector(sums), Vector(sums + 16), Vector(sums + 32), state(row: row &+ i, block: block)).store(sums)
+            sigmoidDenominator(Vector(sums + 48)).store(sums + 48)
+        }
+        for i in 0..<count {
+            let sums = gates + i &* scratchStride, c = Vector(sums)
+            store(h: timesTanh(sigmoidDenominator: Vector(sums + 48), c), c: c, row: row &+ i, block: block)
         }
     }
 
     /// The gates' arithmetic on a block's sums, and the states after the step.
     @inline(always)
     private func finish(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, row: Int, block: Int) {
-        let call = call.pointee
-        let state = row &* call.state_stride &+ block &* 16, stateOut = row &* call.state_out_stride &+ block &* 16
-        let lanes = call.units &- block &* 16
-        let c = Vector(call.c.unsafelyUnwrapped + state)
-        let next = call.activation.isTanh && call.recurrent_activation.isSigmoid
-            ? next(i, f, candidate, o, c)
-            : next(call.activation, call.recurrent_activation, i, f, candidate, o, c)
-        (lanes < 16 ? next.h.keeping(lanes) : next.h).store(call.h_out.unsafelyUnwrapped + stateOut)
-        (lanes < 16 ? next.c.keeping(lanes) : next.c).store(call.c_out.unsafelyUnwrapped + stateOut)
-        if let answer = call.answer { answer.pointee.give(next.h, row: row, block: block, lanes: lanes) }
+        let before = state(row: row, block: block)
+        if isUsual {
+            let c = cellState(i, f, candidate, before)
+            store(h: sigmoidTimesTanh(o, c), c: c, row: row, block: block)
+        } else {
+            let next = next(call.pointee.activation, call.pointee.recurrent_activation, i, f, candidate, o, before)
+            store(h: next.h, c: next.c, row: row, block: block)
+        }
     }
 
-    /// The states after the step, from the gates' sums and the cell state before.
+    /// Whether the activations are tanh and sigmoid.
     @inline(always)
-    private func next(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, _ c: Vector) -> (h: Vector, c: Vector) {
-        let c = fused(sigmoid(f), c, sigmoidTimesTanh(i, candidate))
-        return (sigmoidTimesTanh(o, c), c)
+    private var isUsual: Bool { call.pointee.activation.isTanh && call.pointee.recurrent_activation.isSigmoid }
+
+    /// The cell state before the step.
+    @inline(always)
+    private func state(row: Int, block: Int) -> Vector {
+        Vector(call.pointee.c.unsafelyUnwrapped + (row &* call.pointee.state_stride &+ block &* 16))
+    }
+
+    /// Writes a block's states, and its answers where they are wanted.
+    @inline(always)
+    private func store(h: Vector, c: Vector, row: Int, block: Int) {
+        let call = call.pointee
+        let place = row &* call.state_out_stride &+ block &* 16, lanes = call.units &- block &* 16
+        (lanes < 16 ? h.keeping(lanes) : h).store(call.h_out.unsafelyUnwrapped + place)
+        (lanes < 16 ? c.keeping(lanes) : c).store(call.c_out.unsafelyUnwrapped + place)
+        if let answer = call.answer { answer.pointee.give(h, row: row, block: block, lanes: lanes) }
+    }
+
+    /// The cell state after the step, from the gates' sums and the one before.
+    @inline(always)
+    private func cellState(_ i: Vector, _ f: Vector, _ candidate: Vector, _ c: Vector) -> Vector {
+        fused(sigmoid(f), c, sigmoidTimesTanh(i, candidate))
     }
 
     /// The same with any activations.

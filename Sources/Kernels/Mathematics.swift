@@ -72,7 +72,7 @@ private let sigmoidScale: Float = 0x1p-24
 
 /// s·(1 + e^−x).
 @inline(always)
-private func sigmoidDenominator(_ x: Vector) -> Vector {
+func sigmoidDenominator(_ x: Vector) -> Vector {
     let (rest, rounded) = splitNegative(x.atMost(Vector(30)).atLeast(Vector(-104)), offset: 127 - 24)
     let scale = powerOfTwo(rounded)
     return fused(rest, scale, scale + Vector(sigmoidScale))
@@ -107,9 +107,13 @@ func tanh(_ x: Vector) -> Vector {
 
 /// sigmoid(x)·tanh(y) with one division.
 @inline(always)
-func sigmoidTimesTanh(_ x: Vector, _ y: Vector) -> Vector {
+func sigmoidTimesTanh(_ x: Vector, _ y: Vector) -> Vector { timesTanh(sigmoidDenominator: sigmoidDenominator(x), y) }
+
+/// The same from what `sigmoidDenominator` gave for x.
+@inline(always)
+func timesTanh(sigmoidDenominator: Vector, _ y: Vector) -> Vector {
     let (numerator, denominator) = tanhFraction(y)
-    return (numerator * Vector(sigmoidScale) / (sigmoidDenominator(x) * denominator)).signed(as: y)
+    return (numerator * Vector(sigmoidScale) / (sigmoidDenominator * denominator)).signed(as: y)
 }
 
 /// log(1 + f) for 1 + f from √½ to √2, less f itself: f²·p(f).
