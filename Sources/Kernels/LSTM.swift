@@ -62,7 +62,7 @@ struct LSTM {
         guard isUsual else {
             for i in 0..<count {
                 let sums = gates + i &* scratchStride
-                finish(Vector(sums), Vector(sums + 16), Vector(sums + 32), Vector(sums + 48), row: row &+ i, block: block)
+                finishOther(Vector(sums), Vector(sums + 16), Vector(sums + 32), Vector(sums + 48), row: row &+ i, block: block)
             }
             return
         }
@@ -80,14 +80,18 @@ struct LSTM {
     /// The gates' arithmetic on a block's sums, and the states after the step.
     @inline(always)
     private func finish(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, row: Int, block: Int) {
-        let before = state(row: row, block: block)
-        if isUsual {
-            let c = cellState(i, f, candidate, before)
-            store(h: sigmoidTimesTanh(o, c), c: c, row: row, block: block)
-        } else {
-            let next = next(call.pointee.activation, call.pointee.recurrent_activation, i, f, candidate, o, before)
-            store(h: next.h, c: next.c, row: row, block: block)
-        }
+        guard isUsual else { return finishOther(i, f, candidate, o, row: row, block: block) }
+        let c = cellState(i, f, candidate, state(row: row, block: block))
+        store(h: sigmoidTimesTanh(o, c), c: c, row: row, block: block)
+    }
+
+    /// The same with any activations.
+    @inline(never)
+    private func finishOther(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, row: Int, block: Int) {
+        let activation = call.pointee.activation, recurrent = call.pointee.recurrent_activation
+        let input = recurrent.applied(to: i) * activation.applied(to: candidate)
+        let c = fused(recurrent.applied(to: f), state(row: row, block: block), input)
+        store(h: recurrent.applied(to: o) * activation.applied(to: c), c: c, row: row, block: block)
     }
 
     /// Whether the activations are tanh and sigmoid.
@@ -114,14 +118,5 @@ struct LSTM {
     @inline(always)
     private func cellState(_ i: Vector, _ f: Vector, _ candidate: Vector, _ c: Vector) -> Vector {
         fused(sigmoid(f), c, sigmoidTimesTanh(i, candidate))
-    }
-
-    /// The same with any activations.
-    @inline(never)
-    private func next(_ activation: cz_activation, _ recurrent: cz_activation, _ i: Vector, _ f: Vector, _ candidate: Vector,
-                      _ o: Vector, _ c: Vector) -> (h: Vector, c: Vector) {
-        let input = recurrent.applied(to: i) * activation.applied(to: candidate)
-        let c = fused(recurrent.applied(to: f), c, input)
-        return (recurrent.applied(to: o) * activation.applied(to: c), c)
     }
 }

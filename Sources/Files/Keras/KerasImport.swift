@@ -101,14 +101,15 @@ struct KerasImport {
         let names = try nameList(root, "layer_names")
         // Layers without weights may be listed or not; those with weights are matched by name, or else in order.
         let wanted = source.namedGroups.filter { !$0.group.all.isEmpty }
-        let listed = Set(names)
+        var listed: [Name: Int] = [:]
         var present: [(name: Name, group: HDF5Group, datasets: [Name])] = []
         for name in names {
+            listed[name] = 1
             guard let group = try root.group(name) else { throw Failure(.invalidFile, "the file has no group of layer '\(name)'") }
             let datasets = try nameList(group, "weight_names")
             if !datasets.isEmpty { present.append((name, group, datasets)) }
         }
-        let byName = wanted.allSatisfy { listed.contains($0.name) }
+        let byName = wanted.allSatisfy { listed[$0.name] != nil }
         if !byName && present.count != wanted.count {
             throw Failure(.invalidFile, "the file has weights of \(present.count) layers, the model has \(wanted.count) layers with weights")
         }
