@@ -30,28 +30,28 @@ private func report(_ message: Text) {
 }
 
 /// The failure of an argument that must not be NULL.
-func missing(_ argument: StaticString) -> Failure {
+func missing(_ argument: Literal) -> Failure {
     Failure(.invalidArgument, "\(argument) is NULL")
 }
 
 /// A pointer argument that must be there.
-func given<T>(_ pointer: UnsafePointer<T>?, _ argument: StaticString) throws(Failure) -> UnsafePointer<T> {
+func given<T>(_ pointer: UnsafePointer<T>?, _ argument: Literal) throws(Failure) -> UnsafePointer<T> {
     guard let pointer else { throw missing(argument) }
     return pointer
 }
 
-func given<T>(_ pointer: UnsafeMutablePointer<T>?, _ argument: StaticString) throws(Failure) -> UnsafeMutablePointer<T> {
+func given<T>(_ pointer: UnsafeMutablePointer<T>?, _ argument: Literal) throws(Failure) -> UnsafeMutablePointer<T> {
     guard let pointer else { throw missing(argument) }
     return pointer
 }
 
 /// A C string argument.
-func text(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> Text {
+func text(_ pointer: UnsafePointer<CChar>?, _ argument: Literal) throws(Failure) -> Text {
     Text(try bytes(pointer, argument))
 }
 
 /// A C string argument as bytes.
-func bytes(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Failure) -> [UInt8] {
+func bytes(_ pointer: UnsafePointer<CChar>?, _ argument: Literal) throws(Failure) -> [UInt8] {
     var next = try given(pointer, argument)
     var bytes: [UInt8] = []
     while next.pointee != 0 {
@@ -62,7 +62,7 @@ func bytes(_ pointer: UnsafePointer<CChar>?, _ argument: StaticString) throws(Fa
 }
 
 /// A size argument as the engine's Int.
-func count(_ size: Int, _ argument: StaticString) throws(Failure) -> Int {
+func count(_ size: Int, _ argument: Literal) throws(Failure) -> Int {
     guard size >= 0, size <= 1 << 40 else {
         throw Failure(.invalidArgument, "\(argument) is beyond 2^40")
     }
@@ -70,7 +70,7 @@ func count(_ size: Int, _ argument: StaticString) throws(Failure) -> Int {
 }
 
 /// An index argument within `0 ..< limit`.
-func index(_ index: Int, below limit: Int, _ argument: StaticString) throws(Failure) -> Int {
+func index(_ index: Int, below limit: Int, _ argument: Literal) throws(Failure) -> Int {
     guard index >= 0, index < limit else {
         throw Failure(.invalidArgument, "\(argument) is \(index < 0 ? "beyond all" : "\(index)"), expected less than \(limit)")
     }
@@ -121,7 +121,7 @@ func deliver(_ text: Text, to buffer: UnsafeMutablePointer<CChar>?, capacity: In
 }
 
 /// Fills a struct that begins with struct_size: only as far as the caller's version of it goes.
-func fill<T>(_ target: UnsafeMutablePointer<T>?, _ argument: StaticString, _ value: T) throws(Failure) {
+func fill<T>(_ target: UnsafeMutablePointer<T>?, _ argument: Literal, _ value: T) throws(Failure) {
     let target = try given(target, argument)
     let size = UnsafeRawPointer(target).load(as: Int.self)
     guard size >= MemoryLayout<T>.size else {
@@ -136,7 +136,7 @@ func fill<T>(_ target: UnsafeMutablePointer<T>?, _ argument: StaticString, _ val
 }
 
 /// The engine's object behind a handle.
-func object<T: AnyObject>(_ handle: OpaquePointer?, _ argument: StaticString) throws(Failure) -> T {
+func object<T: AnyObject>(_ handle: OpaquePointer?, _ argument: Literal) throws(Failure) -> T {
     guard let handle else { throw missing(argument) }
     return Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
 }

@@ -225,7 +225,7 @@ func wholeShape(_ dims: Shape) throws(Failure) -> cadenza_shape {
 }
 
 /// The short calls are for models with one input and one output.
-func requireOneEach(_ model: Model, _ other: StaticString) throws(Failure) {
+func requireOneEach(_ model: Model, _ other: Literal) throws(Failure) {
     guard model.inputs.count == 1, model.outputs.count == 1 else {
         throw Failure(.invalidArgument, "the model has \(model.inputs.count) inputs and \(model.outputs.count) outputs: use "
             + "\(other)")

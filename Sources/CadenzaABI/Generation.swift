@@ -55,7 +55,7 @@ public func cadenza_level_init(_ level: UnsafeMutablePointer<cadenza_level>?) {
 // MARK: Options as the engine has them
 
 /// Element `index` of an array of structs that begin with their size, which is the distance between them.
-private func element<T>(_ array: UnsafePointer<T>, _ index: Int, _ what: StaticString) throws(Failure) -> T {
+private func element<T>(_ array: UnsafePointer<T>, _ index: Int, _ what: Literal) throws(Failure) -> T {
     let size = UnsafeRawPointer(array).load(as: Int.self)
     guard size >= MemoryLayout<T>.size, size <= 1 << 16, size % MemoryLayout<Int>.alignment == 0 else {
         throw Failure(.invalidArgument, "\(what)->struct_size is \(size < 0 ? 0 : size): use its _init function")
@@ -63,24 +63,24 @@ private func element<T>(_ array: UnsafePointer<T>, _ index: Int, _ what: StaticS
     return (UnsafeRawPointer(array) + index * size).load(as: T.self)
 }
 
-private func options<T>(_ options: UnsafePointer<T>?, _ what: StaticString) throws(Failure) -> T {
+private func options<T>(_ options: UnsafePointer<T>?, _ what: Literal) throws(Failure) -> T {
     try element(try given(options, what), 0, what)
 }
 
 /// A given kind, or a failure that names the number.
-private func kind<T: RawRepresentable>(_ value: Int32, _ what: StaticString) throws(Failure) -> T where T.RawValue == Int32 {
+private func kind<T: RawRepresentable>(_ value: Int32, _ what: Literal) throws(Failure) -> T where T.RawValue == Int32 {
     guard let kind = T(rawValue: value) else { throw Failure(.invalidArgument, "\(what) is \(value), which is none") }
     return kind
 }
 
-private func array<T>(_ values: UnsafePointer<T>?, _ size: Int, _ what: StaticString) throws(Failure) -> [T] {
+private func array<T>(_ values: UnsafePointer<T>?, _ size: Int, _ what: Literal) throws(Failure) -> [T] {
     let size = try count(size, what)
     guard size > 0 else { return [] }
     guard let values else { throw missing(what) }
     return Array(UnsafeBufferPointer(start: values, count: size))
 }
 
-private func sizes(_ values: UnsafePointer<Int>?, _ size: Int, _ what: StaticString) throws(Failure) -> [Int] {
+private func sizes(_ values: UnsafePointer<Int>?, _ size: Int, _ what: Literal) throws(Failure) -> [Int] {
     let result = try array(values, size, what)
     for value in result { _ = try count(value, what) }
     return result

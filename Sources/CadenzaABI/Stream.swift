@@ -47,7 +47,7 @@ public func cadenza_stream_model(_ stream: OpaquePointer?, _ model: UnsafeMutabl
 // MARK: Steps
 
 private func run(_ stream: OpaquePointer?, _ steps: Int, _ input: UnsafePointer<Float>?, _ output: UnsafeMutablePointer<Float>?,
-                 advance: Bool, _ other: StaticString) -> cadenza_status {
+                 advance: Bool, _ other: Literal) -> cadenza_status {
     attempt { () throws(Failure) in
         let stream: Stream = try object(stream, "stream")
         var inputs: UnsafePointer<Float>? = try given(input, "input")

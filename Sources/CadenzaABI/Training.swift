@@ -12,7 +12,7 @@ public func cadenza_tape_options_init(_ options: UnsafeMutablePointer<cadenza_ta
 }
 
 /// Indices of layers that a caller gives.
-private func layers(_ indices: UnsafePointer<Int>?, _ size: Int, of model: Model, _ argument: StaticString) throws(Failure) -> [Int] {
+private func layers(_ indices: UnsafePointer<Int>?, _ size: Int, of model: Model, _ argument: Literal) throws(Failure) -> [Int] {
     guard let indices else { return [] }
     var result: [Int] = []
     for i in 0..<(try count(size, argument)) { result.append(try index(indices[i], below: model.entries.count, argument)) }
@@ -39,7 +39,7 @@ public func cadenza_tape_create(_ model: OpaquePointer?, _ options: UnsafePointe
 }
 
 /// Holds that a struct is as large as this library's.
-func require(_ size: Int, _ expected: Int, _ argument: StaticString) throws(Failure) {
+func require(_ size: Int, _ expected: Int, _ argument: Literal) throws(Failure) {
     guard size >= expected else {
         throw Failure(.invalidArgument, "\(argument)->struct_size is \(size < 0 ? 0 : size), "
             + "expected sizeof the struct (\(expected))")

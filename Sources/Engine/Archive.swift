@@ -30,7 +30,7 @@ extension Archiving {
     }
 
     /// Calls `read` with what stands behind a snapshot's magic and fingerprint; where that fails, once more with its own.
-    public func restore(_ bytes: UnsafeRawBufferPointer, magic: UInt64, fingerprint: UInt64, what: StaticString, of: StaticString,
+    public func restore(_ bytes: UnsafeRawBufferPointer, magic: UInt64, fingerprint: UInt64, what: Literal, of: Literal,
                         _ read: (ArchiveReader) throws(Failure) -> Void) throws(Failure) {
         let reader = try ArchiveReader(bytes, magic: magic, what: what)
         guard try reader.next() == fingerprint else { throw Failure(.mismatch, "the snapshot was taken of \(of)") }
@@ -80,7 +80,7 @@ public final class ArchiveReader {
     private var place = 0
 
     /// Fails where the bytes are no sealed archive that begins with `magic`.
-    public init(_ given: UnsafeRawBufferPointer, magic: UInt64, what: StaticString) throws(Failure) {
+    public init(_ given: UnsafeRawBufferPointer, magic: UInt64, what: Literal) throws(Failure) {
         guard given.count >= 16, let base = given.baseAddress else {
             throw Failure(.invalidFile, "the snapshot has \(given.count) bytes, fewer than its header")
         }

@@ -1,3 +1,18 @@
+/// A text that stands in the code: its address alone, as literals end with a zero. (A StaticString is three words, which at three
+/// thousand places make thirty kilobytes of code.)
+public struct Literal: ExpressibleByStringLiteral, @unchecked Sendable {
+    public let start: UnsafePointer<UInt8>
+
+    @inline(__always)
+    public init(stringLiteral text: StaticString) { start = text.utf8Start }
+
+    public var bytes: UnsafeBufferPointer<UInt8> {
+        var count = 0
+        while start[count] != 0 { count += 1 }
+        return UnsafeBufferPointer(start: start, count: count)
+    }
+}
+
 /// Bytes of UTF-8: names in files, and messages. Not a `String`, whose code for Unicode would be a tenth of the library; two are
 /// equal if their bytes are.
 public struct Text: Hashable, Sendable, ExpressibleByStringInterpolation {
@@ -6,8 +21,10 @@ public struct Text: Hashable, Sendable, ExpressibleByStringInterpolation {
     public init(_ bytes: [UInt8]) { self.bytes = bytes }
     public init(_ bytes: some Sequence<UInt8>) { self.bytes = Array(bytes) }
     public init(_ text: Text) { self = text }
+    @inline(__always)
+    public init(stringLiteral text: StaticString) { self.init(literal: Literal(stringLiteral: text)) }
     @inline(never)
-    public init(stringLiteral text: StaticString) { bytes = text.withUTF8Buffer { Array($0) } }
+    public init(literal: Literal) { bytes = Array(literal.bytes) }
     public init(stringInterpolation text: Interpolation) { bytes = text.bytes }
 
     /// `count` times the same character.
@@ -30,6 +47,17 @@ public struct Text: Hashable, Sendable, ExpressibleByStringInterpolation {
             text += part
         }
         return text
+    }
+
+    /// In a switch.
+    @inline(never)
+    public static func ~= (literal: Literal, text: Text) -> Bool {
+        var i = 0
+        for byte in text.bytes {
+            guard byte != 0, literal.start[i] == byte else { return false }
+            i += 1
+        }
+        return literal.start[i] == 0
     }
 
     public var count: Int { bytes.count }
@@ -76,14 +104,17 @@ public struct Text: Hashable, Sendable, ExpressibleByStringInterpolation {
 
         public init(literalCapacity: Int, interpolationCount: Int) {}
 
+        @inline(__always)
+        public mutating func appendLiteral(_ literal: StaticString) { append(Literal(stringLiteral: literal)) }
+
         @inline(never)
-        public mutating func appendLiteral(_ literal: StaticString) { literal.withUTF8Buffer { bytes.append(contentsOf: $0) } }
+        fileprivate mutating func append(_ literal: Literal) { bytes.append(contentsOf: literal.bytes) }
 
         @inline(never)
         public mutating func appendInterpolation(_ text: Text) { bytes += text.bytes }
 
         @_disfavoredOverload
-        public mutating func appendInterpolation(_ text: StaticString) { appendLiteral(text) }
+        public mutating func appendInterpolation(_ text: Literal) { append(text) }
 
         @inline(never)
         public mutating func appendInterpolation(_ number: UInt64) {

@@ -32,7 +32,7 @@ struct ByteReader {
     }
 
     /// The next `count` bytes.
-    mutating func take(_ count: Int, _ what: StaticString) throws(Failure) -> UnsafeRawBufferPointer {
+    mutating func take(_ count: Int, _ what: Literal) throws(Failure) -> UnsafeRawBufferPointer {
         guard count >= 0, count <= remaining else {
             throw failure("\(what) needs \(count) bytes, but \(remaining) are left")
         }
@@ -42,12 +42,12 @@ struct ByteReader {
     }
 
     /// The next `count` bytes as a reader of their own.
-    mutating func part(_ count: Int, _ what: StaticString) throws(Failure) -> ByteReader {
+    mutating func part(_ count: Int, _ what: Literal) throws(Failure) -> ByteReader {
         let start = position
         return ByteReader(try take(count, what), of: subject, origin: start)
     }
 
-    mutating func skip(_ count: Int, _ what: StaticString) throws(Failure) {
+    mutating func skip(_ count: Int, _ what: Literal) throws(Failure) {
         _ = try take(count, what)
     }
 
@@ -56,38 +56,38 @@ struct ByteReader {
         offset = min(bytes.count, (offset + alignment - 1) / alignment * alignment)
     }
 
-    mutating func u8(_ what: StaticString) throws(Failure) -> UInt8 { try take(1, what)[0] }
+    mutating func u8(_ what: Literal) throws(Failure) -> UInt8 { try take(1, what)[0] }
 
-    mutating func u16(_ what: StaticString) throws(Failure) -> UInt16 {
+    mutating func u16(_ what: Literal) throws(Failure) -> UInt16 {
         UInt16(littleEndian: try take(2, what).loadUnaligned(as: UInt16.self))
     }
 
-    mutating func u32(_ what: StaticString) throws(Failure) -> UInt32 {
+    mutating func u32(_ what: Literal) throws(Failure) -> UInt32 {
         UInt32(littleEndian: try take(4, what).loadUnaligned(as: UInt32.self))
     }
 
-    mutating func u64(_ what: StaticString) throws(Failure) -> UInt64 {
+    mutating func u64(_ what: Literal) throws(Failure) -> UInt64 {
         UInt64(littleEndian: try take(8, what).loadUnaligned(as: UInt64.self))
     }
 
     /// A number of `width` bytes (0 … 8).
-    mutating func number(_ width: Int, _ what: StaticString) throws(Failure) -> UInt64 {
+    mutating func number(_ width: Int, _ what: Literal) throws(Failure) -> UInt64 {
         var value: UInt64 = 0
         for byte in try take(width, what).reversed() { value = value << 8 | UInt64(byte) }
         return value
     }
 
     /// A size of `width` bytes (0 … 8), which must not be beyond what an Int holds.
-    mutating func size(_ width: Int, _ what: StaticString) throws(Failure) -> Int {
+    mutating func size(_ width: Int, _ what: Literal) throws(Failure) -> Int {
         let value = try number(width, what)
         guard let size = Int(exactly: value) else { throw failure("\(what) is \(value), beyond any file's size") }
         return size
     }
 
     /// Reads a signature; anything else fails.
-    mutating func expect(_ signature: StaticString) throws(Failure) {
-        let found = try take(signature.utf8CodeUnitCount, "the signature")
-        guard signature.withUTF8Buffer({ $0.elementsEqual(found) }) else {
+    mutating func expect(_ signature: Literal) throws(Failure) {
+        let found = try take(signature.bytes.count, "the signature")
+        guard signature.bytes.elementsEqual(found) else {
             throw failure("the signature \(signature) is missing")
         }
     }

@@ -61,9 +61,9 @@ private struct JSONParser {
         }
     }
 
-    private mutating func word(_ word: StaticString, _ json: JSON) throws(Failure) -> JSON {
-        let end = offset + word.utf8CodeUnitCount
-        guard end <= text.count, word.withUTF8Buffer({ $0.elementsEqual(text[offset..<end]) }) else {
+    private mutating func word(_ word: Literal, _ json: JSON) throws(Failure) -> JSON {
+        let end = offset + word.bytes.count
+        guard end <= text.count, word.bytes.elementsEqual(text[offset..<end]) else {
             throw failure("expected \(word)")
         }
         offset = end

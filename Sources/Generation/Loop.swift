@@ -193,7 +193,7 @@ final class Loop {
 
         // Do the sources fill the inputs?
         var sizes = [Int](repeating: 0, count: model.inputs.count)
-        for (who, input, size): (StaticString, Int, Int) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
+        for (who, input, size): (Literal, Int, Int) in [("what drives it", driverInput, driverWidth), ("its own feedback", feedback.input, width),
                                    ("what comes from below", upwardInput, upwardWidth)] where size > 0 {
             guard input >= 0, input < sizes.count else {
                 throw Failure(.invalidArgument, "\(who) goes to input \(input) of a model that has \(sizes.count)")

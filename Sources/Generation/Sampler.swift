@@ -433,7 +433,7 @@ extension Column {
 }
 
 /// The values of a model's output in one step.
-func outputSize(_ slots: Slots, _ index: Int, _ who: StaticString) throws(Failure) -> Int {
+func outputSize(_ slots: Slots, _ index: Int, _ who: Literal) throws(Failure) -> Int {
     guard index >= 0, index < slots.model.outputs.count else {
         throw Failure(.invalidArgument, "\(who) reads output \(index) of a model that has \(slots.model.outputs.count)")
     }
@@ -447,6 +447,6 @@ func require(_ condition: Bool, _ row: Int, _ step: Int, _ found: @autoclosure (
     if !condition { throw Failure(.invalidArgument, "row \(row), step \(step): \(found())") }
 }
 
-func failed(_ who: StaticString, _ status: Int32, _ row: Int, _ step: Int) -> Failure {
+func failed(_ who: Literal, _ status: Int32, _ row: Int, _ step: Int) -> Failure {
     Failure(.invalidArgument, "row \(row), step \(step): the \(who) returned \(status)")
 }

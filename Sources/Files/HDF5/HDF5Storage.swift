@@ -110,7 +110,7 @@ final class HDF5Node {
 
 extension ByteReader {
     /// An address; nil where it is the undefined one, all ones.
-    mutating func address(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int? {
+    mutating func address(_ storage: HDF5Storage, _ what: Literal) throws(Failure) -> Int? {
         let value = try number(storage.offsetSize, what)
         if value == UInt64.max >> UInt64(64 - storage.offsetSize * 8) { return nil }
         guard let address = Int(exactly: value) else { throw failure("\(what) is \(value), beyond any file's size") }
@@ -118,19 +118,19 @@ extension ByteReader {
     }
 
     /// An address that must be defined.
-    mutating func definedAddress(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int {
+    mutating func definedAddress(_ storage: HDF5Storage, _ what: Literal) throws(Failure) -> Int {
         guard let address = try address(storage, what) else { throw failure("\(what) is undefined") }
         return address
     }
 
     /// A size in bytes.
-    mutating func length(_ storage: HDF5Storage, _ what: StaticString) throws(Failure) -> Int {
+    mutating func length(_ storage: HDF5Storage, _ what: Literal) throws(Failure) -> Int {
         try size(storage.lengthSize, what)
     }
 }
 
 /// A product of two sizes of a file, neither negative. Fails where no Int holds it.
-func product(_ a: Int, _ b: Int, _ what: StaticString) throws(Failure) -> Int {
+func product(_ a: Int, _ b: Int, _ what: Literal) throws(Failure) -> Int {
     let (result, overflow) = a.multipliedReportingOverflow(by: b)
     guard !overflow else { throw Failure(.invalidFile, "\(what): \(a) × \(b) is beyond any file's size") }
     return result

@@ -58,7 +58,7 @@ struct HDF5Superblock {
         }
     }
 
-    private static func width(_ reader: inout ByteReader, _ what: StaticString) throws(Failure) -> Int {
+    private static func width(_ reader: inout ByteReader, _ what: Literal) throws(Failure) -> Int {
         let width = try reader.u8("a width")
         guard width == 2 || width == 4 || width == 8 else { throw reader.failure("\(what) of \(width) bytes", code: .unsupported) }
         return Int(width)
