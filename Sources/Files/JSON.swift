@@ -13,9 +13,9 @@ public enum JSON: Sendable {
     case object([(Name, JSON)])
 
     /// The member of an object; nil where the value is no object or has no such member.
-    public subscript(key: Name) -> JSON? {
+    public subscript(key: Literal) -> JSON? {
         guard case .object(let members) = self else { return nil }
-        return members.last { $0.0 == key }?.1
+        return members.last { key ~= $0.0 }?.1
     }
 
     public var isNull: Bool { if case .null = self { true } else { false } }

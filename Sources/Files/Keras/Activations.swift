@@ -3,7 +3,7 @@ import Engine
 
 extension Config {
     /// The activation under `key`: a name, a function's description, or a layer's.
-    func activation(_ key: Name, default fallback: Activation = .linear, _ version: KerasVersion) throws(Failure) -> Activation {
+    func activation(_ key: Literal, default fallback: Activation = .linear, _ version: KerasVersion) throws(Failure) -> Activation {
         guard let json = value(key) else { return fallback }
         if let name = json.name { return try activation(named: name, key, version) }
         guard let className = json["class_name"]?.name else {
@@ -21,7 +21,7 @@ extension Config {
     }
 
     /// keras.activations, with the parameters that they have by default.
-    private func activation(named name: Name, _ key: Name, _ version: KerasVersion) throws(Failure) -> Activation {
+    private func activation(named name: Name, _ key: Literal, _ version: KerasVersion) throws(Failure) -> Activation {
         switch name {
         case "linear": .linear
         case "tanh": .tanh

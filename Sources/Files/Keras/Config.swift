@@ -56,6 +56,10 @@ final class Config {
     ]
 
     /// The value of a key, which counts as read; nil where it is absent or null.
+    @inline(never)
+    func value(_ key: Literal) -> JSON? { value(Name(literal: key)) }
+
+    @_disfavoredOverload
     func value(_ key: Name) -> JSON? {
         for (index, entry) in entries.enumerated().reversed() where entry.0 == key {
             wasRead[index] = true
@@ -65,29 +69,29 @@ final class Config {
     }
 
     /// Whether a key is there and null.
-    func isNull(_ key: Name) -> Bool { entries.contains { $0.0 == key && $0.1.isNull } }
+    func isNull(_ key: Literal) -> Bool { entries.contains { key ~= $0.0 && $0.1.isNull } }
 
     func failure(_ code: Failure.Code, _ text: Text) -> Failure {
         Failure(code, "layer '\(name)' (\(className)): \(text)")
     }
 
-    private func wrong(_ key: Name, _ expected: Text) -> Failure {
+    private func wrong(_ key: Literal, _ expected: Text) -> Failure {
         failure(.invalidFile, "\(key) is not \(expected)")
     }
 
-    func bool(_ key: Name, default fallback: Bool) throws(Failure) -> Bool {
+    func bool(_ key: Literal, default fallback: Bool) throws(Failure) -> Bool {
         guard let json = value(key) else { return fallback }
         guard let bool = json.bool ?? json.int.map({ $0 != 0 }) else { throw wrong(key, "True or False") }
         return bool
     }
 
-    func float(_ key: Name, default fallback: Float) throws(Failure) -> Float {
+    func float(_ key: Literal, default fallback: Float) throws(Failure) -> Float {
         guard let json = value(key) else { return fallback }
         return try float(json, key)
     }
 
     /// A number; Keras writes some as arrays: {"class_name": "__numpy__"} and the like, or one-element lists.
-    private func float(_ json: JSON, _ key: Name) throws(Failure) -> Float {
+    private func float(_ json: JSON, _ key: Literal) throws(Failure) -> Float {
         if let number = json.double { return Float(number) }
         if let list = json.array, list.count == 1, let number = list[0].double { return Float(number) }
         if let inner = json["value"] ?? json["config"]?["value"], let number = inner.double { return Float(number) }
@@ -95,14 +99,14 @@ final class Config {
     }
 
     /// A size of 1 or more.
-    func size(_ key: Name) throws(Failure) -> Int {
+    func size(_ key: Literal) throws(Failure) -> Int {
         guard let json = value(key) else { throw failure(.invalidFile, "\(key) is missing") }
         guard let size = json.int, size >= 1, size <= 1 << 31 else { throw wrong(key, "a whole number of 1 or more") }
         return size
     }
 
     /// One whole number, or a list of them.
-    func ints(_ key: Name) throws(Failure) -> [Int]? {
+    func ints(_ key: Literal) throws(Failure) -> [Int]? {
         guard let json = value(key) else { return nil }
         if let one = json.int { return [one] }
         var numbers: [Int] = []
@@ -114,7 +118,7 @@ final class Config {
     }
 
     /// Refuses `key` where it has another value than what does nothing.
-    func refuse(_ key: Name, unless harmless: (JSON) -> Bool = { $0.bool == false }) throws(Failure) {
+    func refuse(_ key: Literal, unless harmless: (JSON) -> Bool = { $0.bool == false }) throws(Failure) {
         if let json = value(key), !harmless(json) {
             throw failure(.unsupported, "the option \(key) is not one that Cadenza has")
         }
@@ -143,7 +147,7 @@ final class Config {
     /// The initializers that the config names for the layer's variables.
     func initializers() throws(Failure) -> [(variable: Name, initializer: Initializer)] {
         var result: [(variable: Name, initializer: Initializer)] = []
-        let variables: [(key: Name, variable: Name)] = [
+        let variables: [(key: Literal, variable: Name)] = [
             ("kernel_initializer", "kernel"), ("recurrent_initializer", "recurrent_kernel"), ("bias_initializer", "bias"),
             ("embeddings_initializer", "embeddings"), ("beta_initializer", "beta"), ("gamma_initializer", "gamma"),
             ("alpha_initializer", "alpha"), ("moving_mean_initializer", "moving_mean"),
@@ -152,16 +156,16 @@ final class Config {
         for (key, variable) in variables {
             guard let json = value(key) else { continue }
             // An LSTM's unit_forget_bias stands before its bias_initializer.
-            if key == "bias_initializer", value("unit_forget_bias")?.bool == true { continue }
+            if variable == "bias", value("unit_forget_bias")?.bool == true { continue }
             if let initializer = try initializer(json, key) { result.append((variable, initializer)) }
         }
         return result
     }
 
     /// nil: one that is not known; the layer's default stands, since weights from a file replace it anyway.
-    private func initializer(_ json: JSON, _ key: Name) throws(Failure) -> Initializer? {
+    private func initializer(_ json: JSON, _ key: Literal) throws(Failure) -> Initializer? {
         let options = json["config"]
-        func number(_ key: Name, _ fallback: Double) -> Float { Float(options?[key]?.double ?? fallback) }
+        func number(_ key: Literal, _ fallback: Double) -> Float { Float(options?[key]?.double ?? fallback) }
         func scaled(_ scale: Float, _ fan: Initializer.Fan, uniform: Bool) -> Initializer {
             .varianceScaling(scale: scale, fan: fan, distribution: uniform ? .uniform : .truncatedNormal)
         }

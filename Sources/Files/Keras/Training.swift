@@ -10,7 +10,7 @@ extension Config {
                 let name = json["class_name"]?.name ?? json.name ?? ""
                 let given = json["config"]
                 let weight = variable == "recurrent" ? "recurrent_kernel" : variable
-                func number(_ key: Name) -> Float { Float(given?[key]?.double ?? given?["value"]?.double ?? 0.01) }
+                func number(_ key: Literal) -> Float { Float(given?[key]?.double ?? given?["value"]?.double ?? 0.01) }
                 switch variable == "activity" ? "" : name {
                 case "L1", "l1": options.regularizers.append(.init(variable: weight, l1: number("l1"), l2: 0))
                 case "L2", "l2": options.regularizers.append(.init(variable: weight, l1: 0, l2: number("l2")))
@@ -28,7 +28,7 @@ extension Config {
         return options
     }
 
-    private func rate(_ key: Name) throws(Failure) -> Float { min(1, max(0, try float(key, default: 0))) }
+    private func rate(_ key: Literal) throws(Failure) -> Float { min(1, max(0, try float(key, default: 0))) }
 
     /// The noise_shape that drops whole channels. Not literals: Swift 6.3.1's Embedded optimizer mixed them up here.
     @inline(never)
