@@ -286,6 +286,11 @@ cadenza_status cadenza_model_run(const cadenza_model *model, size_t batch, size_
 cadenza_status cadenza_model_run_multi(const cadenza_model *model, size_t batch, const size_t *times,
                                        const float *const *inputs, float *const *outputs);
 
+/* The same, its rows shared out to `threads` threads, the calling one among them; the others are started for the call and end
+ * with it, so it is for calls of milliseconds. Each row has the bits that it has with one thread. */
+cadenza_status cadenza_model_run_threads(const cadenza_model *model, size_t batch, const size_t *times,
+                                         const float *const *inputs, float *const *outputs, size_t threads);
+
 /* A whole shape, batch first. */
 typedef struct cadenza_shape {
     size_t struct_size;

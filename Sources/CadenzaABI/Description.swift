@@ -192,11 +192,19 @@ public func cadenza_model_run(_ model: OpaquePointer?, _ batch: Int, _ time: Int
 public func cadenza_model_run_multi(_ model: OpaquePointer?, _ batch: Int, _ times: UnsafePointer<Int>?,
                                     _ inputs: UnsafePointer<UnsafePointer<Float>?>?,
                                     _ outputs: UnsafePointer<UnsafeMutablePointer<Float>?>?) -> cadenza_status {
+    cadenza_model_run_threads(model, batch, times, inputs, outputs, 1)
+}
+
+@c @implementation
+public func cadenza_model_run_threads(_ model: OpaquePointer?, _ batch: Int, _ times: UnsafePointer<Int>?,
+                                      _ inputs: UnsafePointer<UnsafePointer<Float>?>?,
+                                      _ outputs: UnsafePointer<UnsafeMutablePointer<Float>?>?, _ threads: Int) -> cadenza_status {
     attempt { () throws(Failure) in
         let model: Model = try object(model, "model")
         let inputs = try given(inputs, "inputs"), outputs = try given(outputs, "outputs")
         try checkTimes(model, times)
-        try model.run(batch: try CadenzaABI.batch(batch), times: times, inputs: inputs, outputs: outputs)
+        try model.run(batch: try CadenzaABI.batch(batch), times: times, inputs: inputs, outputs: outputs,
+                      threads: try count(threads, "threads"))
     }
 }
 

@@ -198,9 +198,15 @@ struct Binding {
     /// Where in a row of the stream's state this use's states begin; nil: the layer starts from zero each time.
     let stateOffset: Int?
     let workspace: Workspace
+    /// Where each output is wanted; empty: anywhere.
+    var places: [UnsafeMutablePointer<Float>?] = []
 
     /// Memory for output `index`.
     mutating func allocateOutput(_ index: Int = 0) throws(Failure) {
+        if index < places.count, let place = places[index] {
+            outputs[index].data = place
+            return
+        }
         outputs[index].data = try workspace.floats(multiplied(capacity, outputs[index].count))
     }
 

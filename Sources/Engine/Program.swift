@@ -11,14 +11,18 @@ final class Program {
     /// - Parameters:
     ///   - times: for each input with a time axis its length.
     ///   - streaming: whether recurrent layers carry their states from and to a stream's; time is then 1.
-    init(_ model: Model, capacity: Int, times: [Int], streaming: Bool) throws(Failure) {
+    ///   - callers: where inputs lie and outputs are wanted; nil: in buffers of the program's own.
+    init(_ model: Model, capacity: Int, times: [Int], streaming: Bool, callers: Rows? = nil) throws(Failure) {
         self.capacity = capacity
         workspace = Workspace()
         var tensors: [Tensor?] = Array(repeating: nil, count: model.values.count)
         for (index, port) in model.inputs.enumerated() {
-            let tensor = try Program.input(port, index, times[index], capacity, workspace)
+            let tensor = try Program.input(port, index, times[index], capacity, workspace, callers)
             tensors[port.value] = tensor
         }
+        // By value: where it is wanted.
+        var destinations: [Int?] = Array(repeating: nil, count: model.values.count)
+        for (index, port) in model.outputs.enumerated() { destinations[port.value] = index }
         var operations: [Operation] = []
         // By value: what makes it, and how often it is used.
         var makers: [Operation?] = Array(repeating: nil, count: model.values.count)
@@ -35,9 +39,17 @@ final class Program {
                 tensors[node.outputs[0]] = inputs[0]
                 continue
             }
+            var places: [UnsafeMutablePointer<Float>?] = []
+            if let callers {
+                for (index, value) in node.outputs.enumerated() {
+                    _ = try multiplied(callers.first + capacity, outputs[index].count)
+                    places.append(destinations[value].flatMap { callers.output($0, count: outputs[index].count) })
+                }
+            }
             var binding = Binding(kernels: model.kernels, capacity: capacity, inputs: inputs,
                                   initialStates: node.initialStates.map { tensors[$0]! }, outputs: outputs,
                                   stateOffset: streaming ? node.stateOffset : nil, workspace: workspace)
+            binding.places = places
             if let operation = try node.layer.operation(&binding) {
                 operations.append(operation)
                 makers[node.outputs[0]] = operation
@@ -53,15 +65,33 @@ final class Program {
         outputs = model.outputs.map { tensors[$0.value]! }
     }
 
+    /// Some rows of a caller's arrays.
+    struct Rows {
+        /// The first of them.
+        let first: Int
+        let inputs: UnsafePointer<UnsafePointer<Float>?>
+        let outputs: UnsafePointer<UnsafeMutablePointer<Float>?>
+
+        /// Where the rows of an output are wanted, whose rows have `count` floats; nil where they are not.
+        func output(_ index: Int, count: Int) -> UnsafeMutablePointer<Float>? { outputs[index].map { $0 + first * count } }
+    }
+
     private static func input(_ port: Model.Port, _ index: Int, _ time: Int, _ capacity: Int,
-                              _ workspace: Workspace) throws(Failure) -> Tensor {
+                              _ workspace: Workspace, _ callers: Rows?) throws(Failure) -> Tensor {
         var shape = port.shape
         if port.hasTime { shape[0] = time }
         guard shape.isKnown else {
             throw Failure(.unsupported, "input '\(port.name)' of shape \(describe(shape)) has another axis of unknown length than time")
         }
         let count = try shape.elementCount()
-        return Tensor(data: try workspace.floats(multiplied(capacity, count)), shape: shape, count: count)
+        guard let callers else {
+            return Tensor(data: try workspace.floats(multiplied(capacity, count)), shape: shape, count: count)
+        }
+        guard let source = callers.inputs[index] else {
+            throw Failure(.invalidArgument, "input \(index) ('\(port.name)') is NULL")
+        }
+        _ = try multiplied(callers.first + capacity, count)
+        return Tensor(data: UnsafeMutablePointer(mutating: source + callers.first * count), shape: shape, count: count)
     }
 
     func run(_ moment: Moment) {
@@ -119,27 +149,30 @@ extension Model {
     }
 
     /// Whole sequences: inputs [batch][shape…], dense; outputs likewise, nil where not wanted. Every row starts from zero.
+    /// Rows are split over `threads`, the calling one among them. Fails before anything is written, or not at all.
+    @export(interface)
     public func run(batch: Int, times: UnsafePointer<Int>?, inputs given: UnsafePointer<UnsafePointer<Float>?>,
-                    outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>) throws(Failure) {
-        let program = try Program(self, capacity: batch, times: try lengths(times), streaming: false)
-        defer { withExtendedLifetime(program) {} }
-        for (index, tensor) in program.inputs.enumerated() {
-            guard let source = given[index] else {
-                throw Failure(.invalidArgument, "input \(index) ('\(inputs[index].name)') is NULL")
-            }
-            tensor.data.copy(from: source, count: batch * tensor.count)
+                    outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>, threads: Int = 1) throws(Failure) {
+        guard threads >= 1, threads <= 1024 else { throw Failure(.invalidArgument, "threads is \(threads), expected 1 to 1024") }
+        let lengths = try lengths(times), count = min(threads, batch)
+        var parts: [SequencePart] = []
+        for part in 0..<count {
+            let first = try multiplied(batch, part) / count, end = try multiplied(batch, part + 1) / count
+            let rows = Program.Rows(first: first, inputs: given, outputs: wanted)
+            parts.append(try SequencePart(try Program(self, capacity: end - first, times: lengths, streaming: false, callers: rows), rows))
         }
         for check in idChecks {
-            let tensor = program.inputs[check.input]
+            let tensor = parts[0].program.inputs[check.input]
             try reportBadID(check.embedding, tensor.data, count: batch * tensor.count, input: check.input)
         }
-        let fresh = try AlignedBuffer(count: batch)
-        defer { withExtendedLifetime(fresh) {} }
-        program.run(Moment(rows: batch, state: UnsafePointer(fresh.floats), next: fresh.floats, stride: 0,
-                           fresh: UnsafePointer(UnsafeMutableRawPointer(fresh.floats).assumingMemoryBound(to: UInt8.self))))
-        for (index, tensor) in program.outputs.enumerated() {
-            wanted[index]?.copy(from: tensor.data, count: batch * tensor.count)
-        }
+        let list = ObjectList(parts)
+        defer { withExtendedLifetime(list) {} }
+        if count == 1 { return parts[0].run() }
+        guard let workers = cz_workers_create(Int32(count)) else { throw Failure(.system, "\(count) threads cannot be had") }
+        cz_workers_run(workers, { context, worker in
+            Unmanaged<ObjectList<SequencePart>>.fromOpaque(context!).takeUnretainedValue().with(Int(worker)) { $0.run() }
+        }, Unmanaged.passUnretained(list).toOpaque())
+        cz_workers_destroy(workers)
     }
 
     /// Fails where one of `count` values is no id of the table.
@@ -148,5 +181,29 @@ extension Model {
         let shown: Text = bad.isFinite && abs(bad) < 1e15 ? "\(Int(bad))" : "a number that is none"
         throw Failure(.invalidArgument, "input '\(inputs[input].name)': \(shown) is not an id of layer "
             + "'\(embedding.name)', whose table has \(embedding.inputDim)")
+    }
+}
+
+/// Some rows of whole sequences, on a thread of their own.
+private final class SequencePart {
+    let program: Program
+    private let rows: Program.Rows
+    /// In place of a stream's states: nothing reads or writes it.
+    private let nothing: AlignedBuffer
+
+    init(_ program: Program, _ rows: Program.Rows) throws(Failure) {
+        self.program = program
+        self.rows = rows
+        nothing = try AlignedBuffer(count: 1)
+    }
+
+    func run() {
+        program.run(Moment(rows: program.capacity, state: UnsafePointer(nothing.floats), next: nothing.floats, stride: 0,
+                           fresh: UnsafePointer(UnsafeMutableRawPointer(nothing.floats).assumingMemoryBound(to: UInt8.self))))
+        for (index, tensor) in program.outputs.enumerated() {
+            if let output = rows.output(index, count: tensor.count), output != tensor.data {
+                output.copy(from: tensor.data, count: program.capacity * tensor.count)
+            }
+        }
     }
 }

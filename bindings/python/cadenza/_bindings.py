@@ -436,6 +436,7 @@ model_nonfinite_weights = function("cadenza_model_nonfinite_weights", STATUS, MO
 
 model_run = function("cadenza_model_run", STATUS, MODEL, SIZE, SIZE, FLOATS, FLOATS)
 model_run_multi = function("cadenza_model_run_multi", STATUS, MODEL, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS)
+model_run_threads = function("cadenza_model_run_threads", STATUS, MODEL, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS, SIZE)
 model_output_shape = function("cadenza_model_output_shape", STATUS, MODEL, SIZE, SIZES, SIZE, POINTER(Shape))
 
 STREAM, STREAM_OUT = StreamHandle, POINTER(StreamHandle)

@@ -260,18 +260,19 @@ class Model:
 
     # ── Running ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def predict(self, x: Any) -> Answer:
+    def predict(self, x: Any, threads: int = 1) -> Answer:
         """What Keras's `model.predict(x)` answers: every row of the batch from a zero state.
 
         x: (batch, time, features) numbers of any type; (batch, time) ids for an Embedding. Several inputs come as a
         list in the model's order or as a dict by input name. `time` need not be the window of the training, unless
         a layer such as Flatten holds the model to it.
+        threads: how many the rows are shared out to, for this call; the answers have the same bits.
         Returns one float32 array, batch first, or a list of them for several outputs.
         Raises InvalidArgumentError for other shapes.
         """
         inputs, batch, times = self._batch_of_inputs(x)
         outputs = [self._output_array(index, batch, times) for index in range(len(self.outputs))]
-        c.model_run_multi(self._handle, batch, times, addresses(inputs), addresses(outputs))
+        c.model_run_threads(self._handle, batch, times, addresses(inputs), addresses(outputs), count(threads, "threads"))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def stream(self, batch: int = 1) -> Stream:
