@@ -51,12 +51,12 @@ public struct Loss {
 private let epsilon: Float = 1e-7
 
 /// One output's loss over a batch, and its gradient.
-struct LossRun {
+final class LossRun: SharedWork {
     let loss: Loss
     let tape: Tape
     let output: Int
-    /// Scratch of 4 · width floats.
-    let scratch: Floats
+    /// By worker a scratch of 4 · width floats, in whole blocks of 16; behind them the vectors' losses.
+    private let scratch: Floats
     private let width: Int
     private let targetWidth: Int
     private let vectors: Int
@@ -67,7 +67,24 @@ struct LossRun {
     private let head: ActivationHead?
     private let kernels: UnsafePointer<cz_kernels>
 
-    static func width(_ tape: Tape, _ output: Int) -> Int { tape.outputShape(output).last ?? 1 }
+    private let mask: UnsafeMutablePointer<UInt8>?
+    /// What makes up for masked steps, and what the sum is divided by.
+    private var scale = 1.0
+    private var divisor = 1.0
+    private var targets: Given?
+    private var weights: Given?
+    private var perStep = false
+    private var gradient: Floats?
+    /// By worker what its first vector that has no loss is refused for.
+    private var failures: [Failure?]
+
+    private static func width(_ tape: Tape, _ output: Int) -> Int { tape.outputShape(output).last ?? 1 }
+
+    /// Floats of the scratch.
+    static func scratch(_ tape: Tape, _ output: Int) throws(Failure) -> Int {
+        let width = width(tape, output)
+        return try multiplied(tape.parameters.team.count, whole(multiplied(4, width))) + tape.batch * tape.outputCount(output) / max(1, width)
+    }
 
     init(_ loss: Loss, _ tape: Tape, _ output: Int, scratch: Floats) throws(Failure) {
         self.loss = loss
@@ -90,27 +107,31 @@ struct LossRun {
         default: break
         }
         self.head = head
+        mask = shape.count > 1 ? tape.outputMask(output) : nil
+        failures = Array(repeating: nil, count: tape.parameters.team.count)
+    }
+
+    private func step(_ vector: Int) -> Int { vector / vectorsPerRow &* steps &+ vector % vectorsPerRow / vectorsPerStep }
+
+    private func weight(_ vector: Int) -> Double {
+        var weight = 1.0
+        if let weights { weight = Double(weights[perStep ? step(vector) : vector / vectorsPerRow]) }
+        if let mask { weight = mask[step(vector)] != 0 ? weight * scale : 0 }
+        return weight
     }
 
     /// The loss; with `gradient` its gradient is added to the output's. weights: nil, [batch], or with `perStep` [batch][steps].
     func run(_ target: UnsafePointer<Float>, weights: UnsafePointer<Float>?, perStep: Bool, gradient: Bool) throws(Failure) -> Double {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        let mask = tape.outputShape(output).count > 1 ? tape.outputMask(output) : nil
-        func step(_ vector: Int) -> Int { vector / vectorsPerRow &* steps &+ vector % vectorsPerRow / vectorsPerStep }
-        var scale = 1.0
+        self.weights = weights
+        self.perStep = perStep
+        targets = target
         if let mask, loss.reduction == .sumOverBatchSize {
             var valid = 0
             for i in 0..<(tape.batch &* steps) where mask[i] != 0 { valid = valid &+ 1 }
             scale = valid == 0 ? 0 : Double(tape.batch &* steps) / Double(valid)
         }
-        func weight(_ vector: Int) -> Double {
-            var weight = 1.0
-            if let weights { weight = Double(weights[perStep ? step(vector) : vector / vectorsPerRow]) }
-            if let mask { weight = mask[step(vector)] != 0 ? weight * scale : 0 }
-            return weight
-        }
-        var divisor = 1.0
         switch loss.reduction {
         case .sumOverBatchSize: divisor = Double(max(1, vectors))
         case .sum: break
@@ -119,22 +140,39 @@ struct LossRun {
             for vector in 0..<vectors { sum += weight(vector) }
             divisor = sum == 0 ? .infinity : sum
         }
-        let target_ = target
-        var dOutput: Floats?
-        if gradient { dOutput = head != nil ? head?.use() : tape.outputGradient(output) }
+        self.gradient = gradient ? head != nil ? head?.use() : tape.outputGradient(output) : nil
+        let team = tape.parameters.team
+        team.run(self, 0, products: 32 &* vectors &* width)
+        for case let failure? in failures { throw failure }
+        let values = scratch + team.count &* whole(4 &* width)
         var total = 0.0
         for vector in 0..<vectors {
             let factor = weight(vector) / divisor
+            if factor == 0 && mask != nil { continue }
+            total += factor * Double(values[vector])
+        }
+        return total * Double(loss.weight)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        guard let targets else { return }
+        let own = share(vectors, worker, of: workers), size = whole(4 &* width)
+        let scratch = scratch + worker &* size, values = self.scratch + tape.parameters.team.count &* size
+        for vector in own.first..<(own.first &+ own.count) {
+            let factor = weight(vector) / divisor
             // A masked step's target may be anything.
             if factor == 0 && mask != nil { continue }
-            let value = try evaluate(vector, target_ + vector &* targetWidth)
-            total += factor * Double(value)
-            if let dOutput {
-                let own = Float(factor * Double(loss.weight)), d = dOutput + vector &* width
+            do throws(Failure) {
+                values[vector] = try evaluate(vector, targets + vector &* targetWidth, scratch)
+            } catch {
+                failures[worker] = error
+                return
+            }
+            if let gradient {
+                let own = Float(factor * Double(loss.weight)), d = gradient + vector &* width
                 for i in 0..<width { d[i] += own * scratch[i] }
             }
         }
-        return total * Double(loss.weight)
     }
 
     private func activate(_ kind: cz_activation_kind, _ x: Given, _ out: Floats, _ count: Int) {
@@ -144,7 +182,7 @@ struct LossRun {
 
     /// The loss of one vector, its gradient in the first `width` floats of the scratch: of the head's inputs where there
     /// is a head.
-    private func evaluate(_ vector: Int, _ y: UnsafePointer<Float>) throws(Failure) -> Float {
+    private func evaluate(_ vector: Int, _ y: UnsafePointer<Float>, _ scratch: Floats) throws(Failure) -> Float {
         let p = UnsafePointer((head?.logits ?? tape.output(output)) + vector &* width)
         let d = scratch, a = d + width, b = a + width, size = Float(width)
         let smoothing = loss.labelSmoothing
@@ -254,9 +292,9 @@ struct LossRun {
             }
             return sum / size
         case .gaussian:
-            return gaussian(p, y)
+            return gaussian(p, y, scratch)
         case .mixture:
-            return mixture(p, y)
+            return mixture(p, y, scratch)
         }
     }
 
@@ -264,8 +302,8 @@ struct LossRun {
     private func isInside(_ p: Float) -> Bool { p >= epsilon && p <= 1 - epsilon }
 
     /// ½ Σ (log 2π + log σ² + (y − μ)² / σ²)
-    private func gaussian(_ p: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
-        let d = scratch, inverse = d + width
+    private func gaussian(_ p: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ d: Floats) -> Float {
+        let inverse = d + width
         var sum: Float = 0
         if loss.sigma < 0 {
             for i in 0..<targetWidth { inverse[i] = -p[targetWidth &+ i] }
@@ -286,8 +324,8 @@ struct LossRun {
     }
 
     /// −log Σ_k softmax(logits)_k · Π N(y; μ_k, σ_k²)
-    private func mixture(_ p: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
-        let count = loss.components, d = scratch, a = d + width, inverse = a + width, share = inverse + width
+    private func mixture(_ p: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ d: Floats) -> Float {
+        let count = loss.components, a = d + width, inverse = a + width, share = inverse + width
         let means = p + count, variances = means + count &* targetWidth
         kernels.pointee.log_softmax(p, count, a, count, 1, count)
         activate(CZ_EXP, a, share, count)

@@ -132,7 +132,9 @@ public final class Tape {
     private let operations: [TapeOperation]
     /// The operation that gave each output last, where it is an activation's.
     private let heads: [ActivationHead?]
-    private let gradients: [(values: Floats, count: Int)]
+    /// Clears the gradients, and takes in inputs.
+    private let clearing: Sweep
+    private let taking = Sweep()
     private let memory: Memory
     public private(set) var hasRun = false
 
@@ -232,7 +234,8 @@ public final class Tape {
         self.memory = memory
         self.operations = operations
         self.heads = heads
-        self.gradients = gradients
+        clearing = Sweep()
+        for gradient in gradients { clearing.places.append((gradient.values, nil, batch, gradient.count / max(1, batch))) }
         self.links = links
         self.inputs = inputs
         self.outputs = outputs
@@ -251,7 +254,9 @@ public final class Tape {
                 try model.reportBadID(check.embedding, given[index].unsafelyUnwrapped, count: batch * value.count, input: index)
             }
         }
-        for (index, value) in inputs.enumerated() { value.data.copy(from: given[index].unsafelyUnwrapped, count: batch * value.count) }
+        taking.places.removeAll(keepingCapacity: true)
+        for (index, value) in inputs.enumerated() { taking.places.append((value.data, given[index].unsafelyUnwrapped, batch, value.count)) }
+        taking.run(parameters.team)
         for (index, link) in links.enumerated() { link.initial = states?[index] }
         let pass = Pass(isTraining: isTraining, seed: seed, number: number)
         let callers = cz_float_mode_enter()
@@ -263,7 +268,7 @@ public final class Tape {
     /// The gradients are then zero; add those of outputs, and call `backward`.
     @export(interface)
     public func beginBackward() {
-        for gradient in gradients { clear(gradient.values, gradient.count) }
+        clearing.run(parameters.team)
         for head in heads { head?.forget() }
         for link in links {
             link.finalGradient = nil

@@ -50,6 +50,29 @@ func share(_ count: Int, _ worker: Int, of workers: Int, block: Int = 1) -> (fir
     return (first, end &- first)
 }
 
+/// Values of a batch's rows that are cleared or copied, by the threads that go on with them.
+final class Sweep: SharedWork {
+    /// [rows][width]; source nil: zeros.
+    var places: [(target: Floats, source: Given?, rows: Int, width: Int)] = []
+
+    func run(_ team: Team) {
+        var count = 0
+        for place in places { count = count &+ place.rows &* place.width }
+        team.run(self, 0, products: 16 &* count)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        for place in places {
+            let own = share(place.rows, worker, of: workers), first = own.first &* place.width, count = own.count &* place.width
+            if let source = place.source {
+                (place.target + first).copy(from: source + first, count: count)
+            } else {
+                clear(place.target + first, count)
+            }
+        }
+    }
+}
+
 /// Where a weight's gradient is summed up: that of the first half of a batch's rows, and that of the second, which is added to
 /// the first in the end.
 struct GradientPlace {

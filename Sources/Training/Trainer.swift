@@ -127,7 +127,7 @@ public final class Trainer: Archiving {
         for (index, loss) in losses.enumerated() {
             guard let loss else { continue }
             guard let target = targets[index] else { throw Failure(.invalidArgument, "targets[\(index)] is NULL, and output \(index) has a loss") }
-            let size = 4 * LossRun.width(tape, index)
+            let size = try LossRun.scratch(tape, index)
             if scratch.count < size { scratch = try AlignedBuffer(count: size) }
             let run = try LossRun(loss, tape, index, scratch: scratch.floats)
             let value = try run.run(target, weights: batch.weights?[index], perStep: batch.weightsPerStep, gradient: isTraining)
