@@ -6,19 +6,19 @@ private struct JoinedMasks {
     private let isOpen: Bool
     private let rule: MaskRule
     private let out: UnsafeMutablePointer<UInt8>?
-    private let count: Int
+    private let steps: Int
 
     init(_ binding: inout TapeBinding, _ rule: MaskRule, isNeeded: Bool) throws(Failure) {
         self.rule = rule
         masks = binding.inputs.compactMap { $0.mask }
         isOpen = masks.count < binding.inputs.count
-        count = isNeeded ? binding.rows * binding.outputs[0].shape[0] : 0
+        steps = isNeeded ? binding.outputs[0].shape[0] : 0
         out = isNeeded ? try binding.allocateMask() : nil
     }
 
-    func run() {
+    func run(_ first: Int, _ rows: Int) {
         guard let out else { return }
-        for i in 0..<count {
+        for i in (first &* steps)..<((first &+ rows) &* steps) {
             var used = rule == .anyUses && isOpen ? 1 : masks[0][i]
             for mask in masks { used = rule == .anyUses ? used | mask[i] : used & mask[i] }
             out[i] = used
@@ -31,7 +31,6 @@ final class MergeTape: TapeOperation {
     private let kind: Merge.Kind
     private let inputs: [TapeValue]
     private let output: TapeValue
-    private let rows: Int
     private let places: [[Int]?]
     private let masks: JoinedMasks
     /// Whether masks keep values out.
@@ -56,10 +55,10 @@ final class MergeTape: TapeOperation {
         self.zeroesUnused = zeroesUnused
         inputs = binding.inputs
         output = binding.outputs[0]
-        rows = binding.rows
         let shape = output.shape
         step = max(1, shape.dropFirst().reduce(1, *))
         places = binding.inputs.map { $0.shape == shape ? nil : broadcastPlaces(widened($0.shape, shape.count), over: shape) }
+        super.init(rows: binding.rows)
     }
 
     @inline(__always)
@@ -75,7 +74,7 @@ final class MergeTape: TapeOperation {
     }
 
     override func forward(_ pass: Pass) {
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for i in 0..<output.count {
                 var result: Float = 0
                 var taken = false
@@ -92,7 +91,7 @@ final class MergeTape: TapeOperation {
                 output.data[row &* output.count &+ i] = kind == .average ? result / Float(inputs.count) : result
             }
         }
-        masks.run()
+        masks.run(first, rows)
     }
 
     private func join(_ a: Float, _ b: Float) -> Float {
@@ -107,7 +106,7 @@ final class MergeTape: TapeOperation {
 
     override func backward() {
         guard let dy = output.gradient else { return }
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for i in 0..<output.count {
                 let at = row &* output.count &+ i
                 let d = dy[at]
@@ -140,7 +139,6 @@ final class MergeTape: TapeOperation {
 final class ConcatenateTape: TapeOperation {
     private let inputs: [TapeValue]
     private let output: TapeValue
-    private let turns: Int
     private let outer: Int
     private let masks: JoinedMasks
 
@@ -156,25 +154,26 @@ final class ConcatenateTape: TapeOperation {
         inputs = binding.inputs
         output = binding.outputs[0]
         outer = max(1, output.shape[..<axis].reduce(1, *))
-        turns = binding.rows * outer
         self.masks = masks
+        super.init(rows: binding.rows)
     }
 
     override func forward(_ pass: Pass) {
-        var out = output.data
-        for turn in 0..<turns {
+        var out = output.data + first &* output.count
+        for turn in (first &* outer)..<((first &+ rows) &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }
-        masks.run()
+        masks.run(first, rows)
     }
 
     override func backward() {
         guard var dy = output.gradient else { return }
-        for turn in 0..<turns {
+        dy += first &* output.count
+        for turn in (first &* outer)..<((first &+ rows) &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 if let dx = input.gradient { add(dy, to: dx + turn &* piece, piece) }

@@ -44,6 +44,8 @@ public final class Parameters {
     let product: GradientProduct
     /// Bytes that a tape may take.
     let memoryLimit: Int
+    /// Whether they are a run's, or were set to zero.
+    public internal(set) var hasGradients = false
 
     /// - Parameters:
     ///   - frozen: layers that are not trained, by index in the model's entries.
@@ -126,6 +128,7 @@ public final class Parameters {
 
     @export(interface)
     public func zeroGradients() {
+        hasGradients = true
         for case let gradient? in gradients { clear(gradient.floats, gradient.count) }
     }
 }

@@ -26,9 +26,28 @@ struct TapeValue {
 
 /// A layer on the tape.
 class TapeOperation: SharedWork {
+    /// The rows that it works on: all, or some of them.
+    final private(set) var first = 0
+    final private(set) var rows: Int
+    private let all: Int
+
+    init(rows: Int) {
+        self.rows = rows
+        all = rows
+    }
+
+    /// Chooses `count` of `whole` parts of its rows.
+    final func select(_ first: Int, _ count: Int, of whole: Int) {
+        let each = whole == 0 ? 0 : all / whole
+        self.first = first &* each
+        rows = count &* each
+    }
+
     func forward(_ pass: Pass) {}
     /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
     func backward() {}
+    /// Then adds to those of the weights what is made of many rows at once.
+    func addGradients() {}
     /// What goes into its activation, where that is sigmoid or softmax and the values are kept.
     func ownHead() -> ActivationHead? { nil }
     /// Takes the last run's statistics into the layer's own.
@@ -243,7 +262,10 @@ public final class Tape {
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations.reversed() { operation.backward() }
+        for operation in operations.reversed() {
+            operation.backward()
+            operation.addGradients()
+        }
     }
 
     @export(interface)
@@ -280,7 +302,7 @@ public final class Tape {
     // MARK: Layers
 
     /// The operation of a layer; nil where its output is its input under another shape.
-    fileprivate static func record(_ layer: Layer, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
+    static func record(_ layer: Layer, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
         let weights = layer.weights
         switch layer.form {
         case .input, .sameValues:
