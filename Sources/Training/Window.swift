@@ -167,6 +167,8 @@ final class WindowRecurrentTape: TapeOperation {
     private var firstStep = 0
     private var endStep = 0
     private var pending = 0
+    /// Whether a backward run has taken the gates, and they must be computed again for the next.
+    private var isSpent = false
 
     private enum Phase: Int { case input, forward, backward, inputBack }
 
@@ -243,6 +245,7 @@ final class WindowRecurrentTape: TapeOperation {
         if firstStep == 0 { for cell in cells { cell.begin(pass) } }
         if let repeated = cells[0].repeated { parameters.team.run(self, Phase.input.rawValue, products: repeated.sources.count &* repeated.width &* cells[0].inputWidth) }
         parameters.team.run(self, Phase.forward.rawValue, products: products)
+        isSpent = false
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
@@ -280,6 +283,12 @@ final class WindowRecurrentTape: TapeOperation {
 
     /// Before the last steps run backward: what comes from behind them is zero, but for what `states` are then given.
     func beginBackward() {
+        if isSpent && cells.contains(where: { $0.losesGates }) {
+            firstStep = 0
+            endStep = window.steps
+            parameters.team.run(self, Phase.forward.rawValue, products: products)
+        }
+        isSpent = true
         pending = window.steps
         for cell in cells {
             if let repeated = cell.repeated { clear(repeated.gradients, repeated.sources.count &* repeated.width) }

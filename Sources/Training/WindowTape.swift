@@ -64,7 +64,7 @@ final class WindowTape {
                                       outputs: outputs, links: [], series: series, segment: .max)
             var operation: TapeOperation?
             if case .rnn(let layer) = node.layer.form {
-                let made = try WindowRecurrentTape.make(layer, &binding, window, direct, keepsGradients: keepsStateGradients)
+                let made = try WindowRecurrentTape.make(layer, &binding, window, node.inputs[0] == port.value ? direct : nil, keepsGradients: keepsStateGradients)
                 recurrents.append(made)
                 operation = made
             } else {
@@ -182,6 +182,8 @@ final class WindowTape {
 
     /// All gradients are then zero but the weights'; add those of the output and of states, and call `backward`.
     func beginBackward() {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         for gradient in gradients { clear(gradient.values, gradient.count) }
         for recurrent in recurrents { recurrent.beginBackward() }
         pending = window.steps
