@@ -137,9 +137,10 @@ class CellTape {
     let mask: UnsafeMutablePointer<UInt8>?
     /// Where x is one row for several places.
     let repeated: RepeatedInput?
-    /// For each state nil or by place: gradients of the state after each step that come from outside, and where those of
-    /// everything behind it go.
-    final var givenGradients: [Floats?] = []
+    /// For each state nil or by place: gradients of the state after each step that come from outside, and from layers that
+    /// read it; and where those of everything behind it go.
+    final var givenGradients: [AlignedBuffer?] = []
+    final var returnedGradients: [Floats?] = []
     final var keptGradients: [Floats?] = []
     /// Sums of the gates, then the gates; and the sums' gradients.
     let z: Floats
@@ -291,7 +292,8 @@ class CellTape {
     private final func exchangeGradients(_ place: Int, _ span: Span) {
         for (index, given) in givenGradients.enumerated() {
             let own = stateGradient(index) + span.first &* units, at = (place &+ span.first) &* units, count = span.count &* units
-            if let given { add(given + at, to: own, count) }
+            if let given { add(given.floats + at, to: own, count) }
+            if let returned = returnedGradients[index] { add(returned + at, to: own, count) }
             if let kept = keptGradients[index] { (kept + at).copy(from: own, count: count) }
         }
     }

@@ -160,6 +160,8 @@ public class Unrolled {
     public func forward(_ batch: UnrolledBatch) throws(Failure) {}
     func beginBackward() {}
     func runBackward() {}
+    /// Makes room for gradients of state `index` after each step.
+    func prepareStates(_ index: Int) throws(Failure) {}
     /// All models' parameters.
     var all: [Parameters] { [parameters] }
     /// How many places a part has, and values in each.
@@ -205,12 +207,15 @@ public class Unrolled {
                          accumulate: Bool) throws(Failure) {
         guard hasRun else { throw Failure(.invalidArgument, "it has not run forward yet") }
         if answers != nil { _ = try shape(.answers, 0) }
+        hasGradients = false
         beginBackward()
         if let outputs { try take(outputs, .outputs, 0) }
         if let answers { try take(answers, .answers, 0) }
         if let states {
             for index in 0..<(all.prefix(2).reduce(0) { $0 + $1.model.shownStates.count }) {
-                if let given = states[index] { try take(given, .states, index) }
+                guard let given = states[index] else { continue }
+                try prepareStates(index)
+                try take(given, .states, index)
             }
         }
         if !accumulate { for one in all { one.zeroGradients() } }
@@ -247,7 +252,7 @@ extension WindowTape {
         switch side {
         case .values: return state(index) + (window.rows &* units(index) &+ at)
         case .gradients: return keptGradient(index).map { $0 + at }
-        case .given: return givenGradient(index) + at
+        case .given: return givenGradient(index).map { $0 + at }
         }
     }
 }
@@ -374,6 +379,7 @@ public final class UnrolledSelfFeeding: Unrolled {
     }
 
     override func beginBackward() { tape?.beginBackward() }
+    override func prepareStates(_ index: Int) throws(Failure) { try tape?.makeGivenGradient(index) }
 
     override func runBackward() {
         guard let tape, let taught, let isJoined, let dy = tape.yGradient, let dx = tape.xGradient else { return }

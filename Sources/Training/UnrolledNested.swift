@@ -432,6 +432,11 @@ public final class UnrolledNested: Unrolled {
         if let dLast { clear(dLast, batch &* width) }
     }
 
+    override func prepareStates(_ index: Int) throws(Failure) {
+        if index < statesAbove { return try tape?.makeGivenGradient(index) ?? () }
+        for block in blocks { try block.tape.makeGivenGradient(index - statesAbove) }
+    }
+
     override func runBackward() {
         guard let tape, let dLast else { return }
         guard options.feedsUpward else {

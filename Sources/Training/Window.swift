@@ -189,7 +189,8 @@ final class WindowRecurrentTape: TapeOperation {
         for (number, cell) in layer.cells.enumerated() {
             let tape = try CellTape.make(cell, binding, window, x: source, mask: mask, sources: number == 0 ? sources : nil, dx: input.gradient)
             for _ in cell.stateNames {
-                tape.givenGradients.append(try memory.floats(window.count, cell.units))
+                tape.givenGradients.append(nil)
+                tape.returnedGradients.append(nil)
                 tape.keptGradients.append(keepsGradients ? try memory.floats(window.count, cell.units) : nil)
             }
             cells.append(tape)
@@ -202,7 +203,9 @@ final class WindowRecurrentTape: TapeOperation {
         // What it returns of its states is what they are after each step.
         for (state, own) in made.states.enumerated() where state + 1 < binding.outputs.count {
             binding.outputs[state + 1].data = own.cell.states(own.index) + own.cell.size
-            binding.outputs[state + 1].gradient = own.cell.givenGradients[own.index]
+            if binding.outputs[state + 1].gradient == nil { continue }
+            binding.outputs[state + 1].gradient = try memory.floats(window.count, own.cell.units)
+            own.cell.returnedGradients[own.index] = binding.outputs[state + 1].gradient
         }
         return made
     }
@@ -292,9 +295,9 @@ final class WindowRecurrentTape: TapeOperation {
         pending = window.steps
         for cell in cells {
             if let repeated = cell.repeated { clear(repeated.gradients, repeated.sources.count &* repeated.width) }
-            for (index, given) in cell.givenGradients.enumerated() {
+            for index in cell.givenGradients.indices {
                 clear(cell.stateGradient(index), cell.size)
-                if let given { clear(given, window.count &* cell.units) }
+                cell.givenGradients[index] = nil
             }
         }
     }

@@ -75,8 +75,8 @@ final class WindowTape {
                 var value = binding.outputs[i]
                 if model.values[index].hasMask && value.mask == nil { value.mask = inputs[0].mask }
                 values[index] = value
-                // A layer that only renames its input hands its gradient on; states' are the recurrence's own.
-                if let gradient = value.gradient, operation != nil, i == 0 { gradients.append((gradient, places * value.count)) }
+                // A layer that only renames its input hands its gradient on.
+                if let gradient = value.gradient, operation != nil { gradients.append((gradient, places * value.count)) }
             }
         }
         return WindowTape(parameters, window, given, values[model.outputs[0].value]!, operations, recurrents, gradients, memory)
@@ -153,8 +153,12 @@ final class WindowTape {
     func units(_ index: Int) -> Int { states[index].cell.units }
     /// Its gradient [rows][units]: before a backward run after the last step of each row, then before the first.
     func stateGradient(_ index: Int) -> Floats { states[index].cell.stateGradient(states[index].index) }
-    /// What is added to its gradients after each step, by place; and, where it is kept, what those then were.
-    func givenGradient(_ index: Int) -> Floats { states[index].cell.givenGradients[states[index].index]! }
+    /// A zeroed place for what is added to its gradients after each step, by place; forgotten by the next backward run.
+    func makeGivenGradient(_ index: Int) throws(Failure) {
+        states[index].cell.givenGradients[states[index].index] = try AlignedBuffer(count: multiplied(window.count, units(index)))
+    }
+    func givenGradient(_ index: Int) -> Floats? { states[index].cell.givenGradients[states[index].index]?.floats }
+    /// What its gradients then were, where that is kept.
     func keptGradient(_ index: Int) -> Floats? { states[index].cell.keptGradients[states[index].index] }
 
     // MARK: Runs
