@@ -220,6 +220,8 @@ public final class UnrolledNested: Unrolled {
         if isSame { return }
         hasRun = false
         hasGradients = false
+        let old = blocks
+        var made = tape
         tape = nil
         blocks = []
         let counts = try Indices(runs), starts = try Indices(runs)
@@ -234,10 +236,12 @@ public final class UnrolledNested: Unrolled {
             }
         }
         let memory = Memory()
-        let made = try WindowTape.make(parameters, Window(rows: given.batch, steps: given.steps), nil,
+        if batch != given.batch || outer != given.steps || made == nil {
+            made = try WindowTape.make(parameters, Window(rows: given.batch, steps: given.steps), nil,
                                        inputGradient: wantsX || options.feedsUpward, keepsStateGradients: options.keepsStateGradients,
                                        limit: left(parameters, after: 0))
-        answerGradients = if let own = made.yGradient { own } else { try memory.floats(runs, answer) }
+        }
+        answerGradients = if let own = made?.yGradient { own } else { try memory.floats(runs, answer) }
         initial = []
         current = []
         dCurrent = []
@@ -255,12 +259,12 @@ public final class UnrolledNested: Unrolled {
                                       joins: options.policy == .carry) else { continue }
             let sources = options.feedsBack ? nil : Sources(count: plan.answerCount, rows: plan.drivers)
             let own = try WindowTape.make(below, plan.window, sources, inputGradient: true, keepsStateGradients: options.keepsStateGradients,
-                                          limit: left(below, after: used))
+                                          limit: left(below, after: used), old: piece < old.count ? old[piece].tape : nil)
             used += own.size
             var maker: WindowTape?
             if let head {
                 let made = try WindowTape.make(head, Window(rows: plan.count, steps: 1), nil, inputGradient: true, keepsStateGradients: false,
-                                               limit: left(head, after: usedByHead))
+                                               limit: left(head, after: usedByHead), old: piece < old.count ? old[piece].head : nil)
                 usedByHead += made.size
                 maker = made
             }

@@ -25,9 +25,10 @@ final class WindowTape {
     ///   - inputGradient: whether the input's gradient is wanted.
     ///   - keepsStateGradients: whether those of the states after each step are.
     ///   - limit: floats that it may take.
+    ///   - old: one that is not used any more, whose memory is taken where it fits.
     static func make(_ parameters: Parameters, _ window: Window, _ sources: Sources?, inputGradient: Bool, keepsStateGradients: Bool,
-                     limit: Int) throws(Failure) -> WindowTape {
-        let model = parameters.model, memory = Memory(limit: limit), series = SeriesCounter(), places = window.count
+                     limit: Int, old: WindowTape? = nil) throws(Failure) -> WindowTape {
+        let model = parameters.model, memory = Memory(limit: limit, reusing: old?.memory), series = SeriesCounter(), places = window.count
         var values: [TapeValue?] = Array(repeating: nil, count: model.values.count)
         let port = model.inputs[0]
         var shape = port.shape
@@ -79,6 +80,7 @@ final class WindowTape {
                 if let gradient = value.gradient, operation != nil { gradients.append((gradient, places * value.count)) }
             }
         }
+        memory.dropSpare()
         return WindowTape(parameters, window, given, values[model.outputs[0].value]!, operations, recurrents, gradients, memory)
     }
 
