@@ -117,7 +117,7 @@ final class Projection {
 /// A cell over a window, or a segment of it. Everything lies by place, steps in the order in which they are read.
 class CellTape {
     let parameters: Parameters
-    let window: Window
+    final let window: Window
     let rows: Int
     let units: Int
     let input: Projection
@@ -129,14 +129,14 @@ class CellTape {
     /// [rows]: the states before the first step, then by place those after it.
     let h: Floats
     /// By place: h before the step; h itself where all rows are as long.
-    let hBefore: Floats
+    final let hBefore: Floats
     /// The gradient of h after each step by what reads it there, by place; and of h before a step by the step itself, [rows][units].
     let dh: Floats
     let carry: Floats
     /// The whole window's, 1 = use; nil: all.
     let mask: UnsafeMutablePointer<UInt8>?
     /// Where x is one row for several places.
-    let repeated: RepeatedInput?
+    final let repeated: RepeatedInput?
     /// For each state nil or by place: gradients of the state after each step that come from outside, and from layers that
     /// read it; and where those of everything behind it go.
     final var givenGradients: [AlignedBuffer?] = []

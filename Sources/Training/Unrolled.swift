@@ -82,16 +82,16 @@ enum UnrolledSide { case values, gradients, given }
 /// A loop of steps that was run forward and can be run backward: of a model that is fed with what it gave itself, or of one
 /// that drives another.
 public class Unrolled {
-    let options: UnrolledOptions
+    final let options: UnrolledOptions
     /// The first model's, whose recorder says whether gradients of x are wanted.
-    let parameters: Parameters
+    final let parameters: Parameters
     /// Values of an output, those of it that go back, and what goes in for them.
-    let width: Int
-    let part: Int
-    let fed: Int
-    public internal(set) var hasRun = false
-    public internal(set) var hasGradients = false
-    private let chances: AlignedBuffer
+    final let width: Int
+    final let part: Int
+    final let fed: Int
+    public internal(set) final var hasRun = false
+    public internal(set) final var hasGradients = false
+    private final let chances: AlignedBuffer
 
     init(_ options: UnrolledOptions, _ parameters: Parameters, of model: Model) throws(Failure) {
         self.options = options
@@ -113,7 +113,7 @@ public class Unrolled {
     }
 
     /// Whether gradients go back through what is fed back.
-    var goesBack: Bool { options.choice == .none || options.isStraightThrough }
+    final var goesBack: Bool { options.choice == .none || options.isStraightThrough }
 
     /// What of an output goes into a row's next step.
     final func feed(_ output: Floats, to input: Floats, step: Int, row: Int, seed: UInt64) throws(Failure) {
@@ -173,7 +173,7 @@ public class Unrolled {
 
     /// Floats of a part.
     @export(interface)
-    public func size(_ part: UnrolledPart, _ index: Int) throws(Failure) -> Int {
+    public final func size(_ part: UnrolledPart, _ index: Int) throws(Failure) -> Int {
         guard hasRun else { throw Failure(.invalidArgument, "it has not run forward yet") }
         let shape = try shape(part, index)
         return try multiplied(shape.count, shape.width)
@@ -181,7 +181,7 @@ public class Unrolled {
 
     /// Copies a part out, or its gradient; `size` says how much.
     @export(interface)
-    public func copy(_ part: UnrolledPart, _ index: Int, gradient: Bool, to out: UnsafeMutablePointer<Float>) throws(Failure) {
+    public final func copy(_ part: UnrolledPart, _ index: Int, gradient: Bool, to out: UnsafeMutablePointer<Float>) throws(Failure) {
         if gradient {
             guard hasGradients else { throw Failure(.invalidArgument, "it has not run backward yet") }
             guard part != .final else { throw Failure(.invalidArgument, "the gradient of the last states is what was given for them") }
@@ -203,7 +203,7 @@ public class Unrolled {
     /// From gradients of outputs, answers and of states after each step, nil where zero: to those of all else. Adds to the
     /// weights'.
     @export(interface)
-    public func backward(outputs: UnsafePointer<Float>?, answers: UnsafePointer<Float>?, states: UnsafePointer<UnsafePointer<Float>?>?,
+    public final func backward(outputs: UnsafePointer<Float>?, answers: UnsafePointer<Float>?, states: UnsafePointer<UnsafePointer<Float>?>?,
                          accumulate: Bool) throws(Failure) {
         guard hasRun else { throw Failure(.invalidArgument, "it has not run forward yet") }
         if answers != nil { _ = try shape(.answers, 0) }
@@ -224,7 +224,7 @@ public class Unrolled {
         hasGradients = true
     }
 
-    private func take(_ given: Given, _ part: UnrolledPart, _ index: Int) throws(Failure) {
+    private final func take(_ given: Given, _ part: UnrolledPart, _ index: Int) throws(Failure) {
         let shape = try shape(part, index)
         for place in 0..<shape.count {
             if let target = values(part, index, place, .given) { add(given + place &* shape.width, to: target, shape.width) }
@@ -232,11 +232,11 @@ public class Unrolled {
     }
 
     /// Floats that a run of this model may still take.
-    func left(_ parameters: Parameters, after used: Int) -> Int {
+    final func left(_ parameters: Parameters, after used: Int) -> Int {
         parameters.memoryLimit == .max ? .max : max(0, parameters.memoryLimit / 4 - used)
     }
 
-    func checkIDs(_ model: Model, _ x: Given, _ count: Int) throws(Failure) {
+    final func checkIDs(_ model: Model, _ x: Given, _ count: Int) throws(Failure) {
         for check in model.idChecks { try model.reportBadID(check.embedding, x, count: count, input: 0) }
     }
 }

@@ -3,9 +3,10 @@ import Engine
 
 /// Runs of the second model that are computed together: all of them, or where it feeds the first one those of one of its steps.
 private final class Block {
-    let tape: WindowTape
-    /// What makes initial states of answers.
-    let head: WindowTape?
+    let window: Window
+    /// What runs it, and where a model makes initial states of answers that.
+    var tape: WindowTape!
+    var head: WindowTape?
     /// By sequence, longest first: its row, its length, and the first of its runs among the answers.
     let count: Int
     let rows: Indices
@@ -21,38 +22,7 @@ private final class Block {
     /// By sequence whether its row had run before.
     let continues: Indices
 
-    init(_ tape: WindowTape, _ head: WindowTape?, _ plan: Plan) throws(Failure) {
-        self.tape = tape
-        self.head = head
-        count = plan.count
-        rows = plan.rows
-        lengths = plan.lengths
-        beginnings = plan.beginnings
-        drivers = plan.drivers
-        numbers = plan.numbers
-        begins = plan.begins
-        answers = plan.answers
-        answerCount = plan.answerCount
-        continues = try Indices(plan.count)
-    }
-
-    /// A row's last place.
-    func lastPlace(_ sequence: Int) -> Int { tape.window.place(lengths[sequence] &- 1) &+ sequence }
-}
-
-/// Which steps are made when and where, from the counts of the runs of outer steps first ..< end.
-private struct Plan {
-    let window: Window
-    let count: Int
-    let rows: Indices
-    let lengths: Indices
-    let beginnings: Indices
-    let drivers: Indices
-    let numbers: Indices
-    let begins: Indices
-    let answers: Indices
-    let answerCount: Int
-
+    /// Those of outer steps first ..< end; nil where none has a step.
     /// - Parameters:
     ///   - counts: [batch][outer].
     ///   - starts: the number of each run's first value.
@@ -88,6 +58,7 @@ private struct Plan {
         rows = try Indices(count)
         beginnings = try Indices(count)
         lengths = try Indices(count)
+        continues = try Indices(count)
         for i in 0..<count {
             let bucket = longest - found[3 * i + 2], place = places[bucket]
             places[bucket] = place + 1
@@ -123,6 +94,9 @@ private struct Plan {
         }
         answerCount = runs
     }
+
+    /// A row's last place.
+    func lastPlace(_ sequence: Int) -> Int { window.place(lengths[sequence] &- 1) &+ sequence }
 }
 
 /// A model over time, each of whose answers drives a run of a second one.
@@ -255,24 +229,25 @@ public final class UnrolledNested: Unrolled {
         var found: [Block] = [], used = 0, usedByHead = 0
         let pieces = options.feedsUpward ? given.steps : 1, steps = options.feedsUpward ? 1 : given.steps
         for piece in 0..<pieces {
-            guard let plan = try Plan(counts, starts, batch: given.batch, outer: given.steps, piece * steps, (piece + 1) * steps,
+            guard let block = try Block(counts, starts, batch: given.batch, outer: given.steps, piece * steps, (piece + 1) * steps,
                                       joins: options.policy == .carry) else { continue }
-            let sources = options.feedsBack ? nil : Sources(count: plan.answerCount, rows: plan.drivers)
-            let own = try WindowTape.make(below, plan.window, sources, inputGradient: true, keepsStateGradients: options.keepsStateGradients,
-                                          limit: left(below, after: used), old: piece < old.count ? old[piece].tape : nil)
+            let sources = options.feedsBack ? nil : Sources(count: block.answerCount, rows: block.drivers)
+            let last = piece < old.count ? old[piece] : nil
+            let own = try WindowTape.make(below, block.window, sources, inputGradient: true, keepsStateGradients: options.keepsStateGradients,
+                                          limit: left(below, after: used), old: last?.tape)
             used += own.size
-            var maker: WindowTape?
+            block.tape = own
             if let head {
-                let made = try WindowTape.make(head, Window(rows: plan.count, steps: 1), nil, inputGradient: true, keepsStateGradients: false,
-                                               limit: left(head, after: usedByHead), old: piece < old.count ? old[piece].head : nil)
+                let made = try WindowTape.make(head, Window(rows: block.count, steps: 1), nil, inputGradient: true, keepsStateGradients: false,
+                                               limit: left(head, after: usedByHead), old: last?.head)
                 usedByHead += made.size
-                maker = made
+                block.head = made
             }
-            for place in 0..<plan.window.count {
-                blockOf[plan.numbers[place]] = found.count
-                placeOf[plan.numbers[place]] = place
+            for place in 0..<block.window.count {
+                blockOf[block.numbers[place]] = found.count
+                placeOf[block.numbers[place]] = place
             }
-            found.append(try Block(own, maker, plan))
+            found.append(block)
         }
         batch = given.batch
         outer = given.steps
@@ -343,7 +318,8 @@ public final class UnrolledNested: Unrolled {
 
     private func run(_ index: Int, _ given: UnrolledBatch) throws(Failure) {
         guard let above = tape, let last, let hasLast else { return }
-        let block = blocks[index], tape = block.tape
+        let block = blocks[index]
+        guard let tape = block.tape else { return }
         func answer(_ driver: Int) -> Floats { above.y + block.answers[driver] &* self.answer }
         // A series of random numbers for each block, one for what makes its states.
         let number = UInt64(2 &* index &+ 1) << 22
@@ -456,8 +432,7 @@ public final class UnrolledNested: Unrolled {
     }
 
     private func runBack(_ block: Block) {
-        guard let answerGradients, let dLast else { return }
-        let tape = block.tape
+        guard let answerGradients, let dLast, let tape = block.tape else { return }
         guard let dx = tape.xGradient, let dy = tape.yGradient else { return }
         func dAnswer(_ driver: Int) -> Floats { answerGradients + block.answers[driver] &* answer }
         for sequence in 0..<block.count {
@@ -540,7 +515,7 @@ public final class UnrolledNested: Unrolled {
         case .x: return (side == .values ? tape.x : tape.xGradient).map { $0 + at &* tape.features }
         case .answers: return (side == .values ? tape.y : answerGradients).map { $0 + at &* answer }
         case .outputs:
-            let tape = blocks[blockOf[place]].tape
+            guard let tape = blocks[blockOf[place]].tape else { return nil }
             return (side == .values ? tape.y : tape.yGradient).map { $0 + placeOf[place] &* width }
         case .initial:
             if state < 0 { return tape.begin(index, place, side) }
