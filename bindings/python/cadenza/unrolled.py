@@ -76,6 +76,11 @@ class Unrolled:
             made._forget()
         self._used, self._made = [], []
 
+    def tape(self, model: Model) -> Tape:
+        """The tape in which the model's gradients are summed up."""
+        self._require(model)
+        return self._tapes[id(model)]
+
     def value(self, array: Any) -> Value:
         """A value from outside."""
         return self._keep(Value(array))
@@ -533,8 +538,11 @@ class NestedRun:
         return self._pad(self.flat)
 
     def backward(self, gradient: Any) -> dict[Model, dict[str, Array]]:
-        """From the gradient of `padded()`."""
+        """From the gradient of `padded()`, or of `flat`."""
         gradient = floats(gradient)
+        if gradient.ndim == 2:
+            require_shape(gradient, self.flat.shape, "a gradient of the outputs")
+            return self._loop.backward(gradient)
         require_shape(gradient, (*self._there.shape, self.flat.shape[1]), "a gradient of the padded outputs")
         return self._loop.backward(gradient[self._there])
 
