@@ -237,6 +237,53 @@ def test_a_number_is_fed_to_an_embedding():
     assert all(np.abs(gradient).max() > 0 for gradient in found.values())
 
 
+@pytest.mark.parametrize("upward", [False, True])
+def test_runs_of_other_counts_are_as_the_first(upward):
+    """Buffers are taken over from run to run; and updates from the run itself are those by its gradients."""
+    a = randomized(cadenza.build(None, 3 + 2 * upward, [("GRU", {"units": 4})]), 1)
+    b = randomized(cadenza.build(None, 4, [("LSTM", {"units": 5}), ("Dense", {"units": 2})]), 2)
+    used = cadenza.Unrolled(a, b)
+    random = np.random.default_rng(3)
+    for batch, steps, longest in ((3, 4, 3), (3, 4, 9), (3, 4, 2), (5, 2, 4), (3, 4, 9), (3, 4, 0), (3, 4, 9)):
+        x, counts = samples(batch, steps, 3, seed=steps), random.integers(0, longest + 1, (batch, steps))
+        found = []
+        for run in (used, cadenza.Unrolled(a, b)):
+            run.reset()
+            made = cadenza.nested(run, a, b, x, counts, upward=upward)
+            gradients = made.backward(np.ones_like(made.flat))
+            again = made.backward(np.ones_like(made.flat))
+            found.append([made.flat, *step_loops.weight_gradients(gradients), *step_loops.weight_gradients(again)])
+        for one, other in zip(*found, strict=True):
+            assert_same_bits(one, other)
+    trainers = [cadenza.Trainer(model) for model in (a, a)]
+    before = a.get_weights()
+    after = []
+    for trainer, given in zip(trainers, (gradients[a], used)):
+        a.set_weights(before)
+        trainer.apply_gradients(given)
+        after.append(a.get_weights())
+    for one, other in zip(*after, strict=True):
+        assert_same_bits(one, other)
+    assert not np.array_equal(after[0][0], before[0]) or not gradients[a]
+    with pytest.raises(cadenza.InvalidArgumentError, match="that Unrolled was made for"):
+        trainers[0].apply_gradients(cadenza.Unrolled(b))
+
+
+def test_frozen_layers_have_no_gradient():
+    a = randomized(cadenza.build(None, 3, [("GRU", {"units": 4}), ("Dense", {"units": 4})]), 1)
+    b = randomized(cadenza.build(None, 4, [("LSTM", {"units": 5}), ("Dense", {"units": 2})]), 2)
+    x, counts = samples(2, 3, 3), [2, 0, 3]
+    free, held = cadenza.Unrolled(a, b), cadenza.Unrolled(a, b, frozen={a: ["gru", "dense"], b: ["lstm"]})
+    runs = [cadenza.nested(run, a, b, x, counts) for run in (free, held)]
+    factor = samples(*runs[0].flat.shape)
+    all_of, some = (run.backward(factor) for run in runs)
+    assert list(some[a]) == [] and list(some[b]) == [name for name in all_of[b] if name.startswith("dense")]
+    for name, gradient in some[b].items():
+        assert_same_bits(gradient, all_of[b][name])
+    hold(gradients(runs[1].x), gradients(runs[0].x))
+    hold(gradients(runs[1].ir), gradients(runs[0].ir))
+
+
 def test_what_cannot_be_is_refused_by_name():
     a = cadenza.build(None, 3, [("GRU", {"units": 4, "return_sequences": True})])
     b = cadenza.build(None, 4, [("BatchNormalization", {}), ("LSTM", {"units": 2})])
