@@ -54,13 +54,18 @@ class Unrolled:
     """Steps of models as they are made, so that gradients can go back through all of them."""
 
     def __init__(
-        self, *models: Model, frozen: Mapping[Model, Iterable[str]] | None = None, threads: int = 1, memory_limit: int = 0
+        self,
+        *models: Model,
+        frozen: Mapping[Model, Iterable[str]] | None = None,
+        threads: int = 1,
+        memory_limit: int = 0,
     ) -> None:
         """models: those that will step. frozen: by model the names of layers that are not trained. threads, memory_limit: as
         for `Tape`; the limit is one for each step that is made, and for each model of a whole run, which cannot keep to it by
         computing again: it raises OutOfMemoryError."""
         self._tapes = {
-            id(model): Tape(model, (frozen or {}).get(model, ()), threads=threads, memory_limit=memory_limit) for model in models
+            id(model): Tape(model, (frozen or {}).get(model, ()), threads=threads, memory_limit=memory_limit)
+            for model in models
         }
         self._models = models
         self._spare: dict[int, list[Tape]] = {id(model): [] for model in models}
@@ -285,7 +290,9 @@ class _Loop:
         if self._is_forgotten:
             raise InvalidArgumentError("expected a run that Unrolled.reset has not made forgotten")
         values = np.empty(shape, np.float32)
-        (c.unrolled_gradient if gradient else c.unrolled_values)(self._handle, part, index, address(values), values.size)
+        (c.unrolled_gradient if gradient else c.unrolled_values)(
+            self._handle, part, index, address(values), values.size
+        )
         return values
 
     def values(self, part: int, layout: _Layout, index: int = 0, whole: Array | None = None) -> list[Value]:
@@ -300,7 +307,9 @@ class _Loop:
 
     def _fill(self, part: int, index: int) -> None:
         layout = self._layouts[part, index]
-        for value, gradient in zip(self._values[part, index], layout.cut(self.read(part, index, layout.shape, gradient=True))):
+        for value, gradient in zip(
+            self._values[part, index], layout.cut(self.read(part, index, layout.shape, gradient=True))
+        ):
             value.gradient[...] = gradient
 
     def backward(self, outputs: Array) -> dict[Model, dict[str, Array]]:
@@ -561,7 +570,7 @@ class NestedRun:
         ends = np.cumsum([0, *self._numbers()])
         return [values[start:end] for start, end in zip(ends, ends[1:])]
 
-    def _cut(self, padded: Array) -> list[Array]:
+    def _cut(self, padded: NDArray[Any]) -> list[Any]:
         return [padded[:, i, j] for i, number in enumerate(self._numbers()) for j in range(number)]
 
     def _join(self, values: Array) -> Array:
