@@ -109,7 +109,7 @@ def workloads(rain: list[np.ndarray]) -> list[Workload]:
         Workload("narrow", "stream of LSTM 1024, narrow weights", "narrow", (("LSTM", 1024),), 256, floats(SAMPLES, 1, 256)),
         Workload("training-rain", "training: the rain model, 32 × 7", "training", unit="update", threads=(2,)),
         Workload("training-sequence", "training: LSTM 128, Dense 64, 32 × 100", "training", unit="update", threads=(2,)),
-        Workload("training-nested", "training: nested LSTM 128 → LSTM 128", "training", unit="update", threads=(2,)),
+        Workload("training-nested", "training: nested LSTM 128 → LSTM 128, Dense 32", "training", unit="update", threads=(2,)),
         Workload("tail", "the rain model, each step timed", "tail", RAIN, 3, floats(SAMPLES, 1, 3), weights=rain),
         Workload("load", "rain.keras loaded, first answer, fresh process", "load", unit="process"),
     ]

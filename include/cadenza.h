@@ -886,13 +886,117 @@ cadenza_status cadenza_tape_state(const cadenza_tape *tape, size_t index, float 
  * run backward any number of times. */
 cadenza_status cadenza_tape_backward(cadenza_tape *tape, const float *const *outputs, const float *const *states, int accumulate);
 
-/* The last backward run's gradients. A weight that is not trained has none: CADENZA_INVALID_ARGUMENT. */
+/* The weights' gradients become zero, for calls that add to them. */
+cadenza_status cadenza_tape_zero_gradients(cadenza_tape *tape);
+
+/* The last backward run's gradients; those of weights are shared by forks and by loops of the tape. A weight that is not
+ * trained has none: CADENZA_INVALID_ARGUMENT. */
 cadenza_status cadenza_tape_weight_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
 cadenza_status cadenza_tape_input_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
 cadenza_status cadenza_tape_state_gradient(const cadenza_tape *tape, size_t index, float *values, size_t count);
 
 /* Takes the last training run's batch statistics into the moving ones, once: what Keras does within the run. */
 cadenza_status cadenza_tape_commit_statistics(cadenza_tape *tape);
+
+/* ── Training: loops of steps ────────────────────────────────────────────────────────────────────────── */
+
+/*
+ * Runs of generators that can be run backward: a model that feeds itself, and one each of whose answers drives a run of another
+ * (see "Self-feeding generator", "Nested generator"). The loss is the caller's.
+ *
+ *     cadenza_tape_create(a, NULL, &first);                   its options: threads, frozen layers, limit of memory
+ *     cadenza_tape_create(b, NULL, &options.below);
+ *     cadenza_unrolled_create(first, &options, &unrolled);
+ *     cadenza_unrolled_forward(unrolled, &batch);
+ *     cadenza_unrolled_values(unrolled, CADENZA_UNROLLED_OUTPUTS, 0, outputs, count);
+ *     cadenza_unrolled_backward(unrolled, gradient, NULL, NULL, 0);
+ *     cadenza_trainer_apply_tape(trainer_of_a, first);         … and of b
+ *
+ * Models have one input and one output, and stream. What can be computed at once is: primers, taught steps and, where nothing
+ * is fed back, all of a nested run; rows that have ended cost nothing. The outputs have the bits of the steps one by one, and
+ * the number of threads changes none. One thread at a time, as for the tapes.
+ */
+typedef struct cadenza_unrolled cadenza_unrolled;
+
+/* What is fed back of an output in place of its values. */
+typedef enum cadenza_choice {
+    CADENZA_CHOICE_NONE = 0,        /* the values */
+    CADENZA_CHOICE_LARGEST = 1,     /* the class with the largest one, the first of equals */
+    CADENZA_CHOICE_DRAWN = 2        /* a class drawn by the seed */
+} cadenza_choice;
+
+typedef struct cadenza_unrolled_options {
+    size_t struct_size;
+    size_t feedback_first;          /* values of the output from here on go back in … */
+    size_t feedback_count;          /* … so many; 0: the rest */
+    int32_t choice;                 /* cadenza_choice; NONE. A class goes in as a one-hot row, and the gradient stops there */
+    int32_t from_probabilities;     /* drawn: the values are probabilities, not logits; 0 */
+    int32_t as_number;              /* a class goes in as its number, for a model that begins with an Embedding; 0 */
+    int32_t straight_through;       /* the gradient goes on through a one-hot row as if it were the values; 0 */
+    const cadenza_tape *below;      /* of the model that answers drive; NULL: the model feeds itself */
+    const cadenza_tape *initial_state; /* as in cadenza_level; may be NULL */
+    int32_t policy;                 /* cadenza_state_policy of the model below; CARRY */
+    int32_t feedback;               /* the model below: what it gave last goes behind the answer into its input, zeros before its
+                                     * first step and, but for CARRY, before the first of each run; 0 */
+    int32_t upward;                 /* what the model below gave last goes behind the sample into the first model's input, zeros
+                                     * before the first; 0 */
+    int32_t state_gradients;        /* whether gradients of CADENZA_UNROLLED_STATES are wanted; 0 */
+} cadenza_unrolled_options;
+
+void cadenza_unrolled_options_init(cadenza_unrolled_options *options);
+
+/* Shares the weights' gradients of the tapes; their memory_limit cannot be kept by computing again, and is one that a run may
+ * not pass. options may be NULL. Fails with CADENZA_INVALID_ARGUMENT where sizes do not join, CADENZA_CANNOT_STREAM, and
+ * CADENZA_UNSUPPORTED, naming the layer, for what has another meaning step by step. */
+cadenza_status cadenza_unrolled_create(const cadenza_tape *tape, const cadenza_unrolled_options *options, cadenza_unrolled **unrolled);
+void cadenza_unrolled_release(cadenza_unrolled *unrolled);
+
+typedef struct cadenza_unrolled_batch {
+    size_t struct_size;
+    size_t batch;                   /* rows */
+    size_t steps;                   /* of x */
+    const float *x;                 /* [batch, steps, features]: the primer; or the first model's samples */
+    const float *const *states;     /* NULL, or for each state, those of the first model and then of the one below, NULL (zeros) or
+                                     * [batch, units]: before the first step. Below only for CADENZA_STATE_CARRY */
+    size_t outputs;                 /* self-feeding: how many are made; the first is the answer to the primer's last sample */
+    const float *targets;           /* self-feeding: [batch, outputs, fed back values], of which step t may be fed t - 1; NULL */
+    const float *teacher_forcing;   /* [outputs]: the probability that the step that makes output t is fed the target, drawn for
+                                     * each row by the seed; that of output 0 counts for nothing. NULL: 0 */
+    const uint8_t *taught;          /* instead of that [batch, outputs]: 1 where it is; NULL */
+    const size_t *counts;           /* nested: steps of each run below, [steps] or with counts_per_row [batch, steps]; 0 runs nothing */
+    int32_t counts_per_row;
+    int32_t training;               /* as in cadenza_tape_forward. Recurrent layers drop the same in all of a row's steps, Dropout
+                                     * anew in each. CADENZA_UNSUPPORTED for a BatchNormalization that is not frozen */
+    uint64_t seed;
+} cadenza_unrolled_batch;
+
+/* Where it fails by other than its arguments (NaN among what is drawn from, memory), there is no last run. Buffers are kept
+ * from run to run where batch, steps and counts are the same. */
+cadenza_status cadenza_unrolled_forward(cadenza_unrolled *unrolled, const cadenza_unrolled_batch *batch);
+
+/* What a run consists of. States are numbered as in cadenza_model_state_info, those of the model below behind the first one's. */
+typedef enum cadenza_unrolled_part {
+    CADENZA_UNROLLED_X = 0,         /* [batch, steps, features] */
+    CADENZA_UNROLLED_ANSWERS = 1,   /* nested: [batch, steps, width] */
+    CADENZA_UNROLLED_OUTPUTS = 2,   /* self-feeding: [batch, outputs, width]; nested: as in a cadenza_ragged, the series (row, outer
+                                     * step) one after another, of the width of the model below */
+    CADENZA_UNROLLED_INITIAL = 3,   /* state `index` before the first step: [batch, units] */
+    CADENZA_UNROLLED_FINAL = 4,     /* after the row's last step: [batch, units]; has no gradient */
+    CADENZA_UNROLLED_STATES = 5     /* after each step. Self-feeding: [batch, primer steps - 1 + outputs, units]; of a nested run's first
+                                     * model laid out as answers, of the one below as outputs */
+} cadenza_unrolled_part;
+
+/* Of the last run: how many floats a part has; its values; after a backward run its gradient, which includes what was given and
+ * what came through later steps. count: the floats of `values`. index: of a state, else 0. */
+cadenza_status cadenza_unrolled_size(const cadenza_unrolled *unrolled, int32_t part, size_t index, size_t *count);
+cadenza_status cadenza_unrolled_values(const cadenza_unrolled *unrolled, int32_t part, size_t index, float *values, size_t count);
+cadenza_status cadenza_unrolled_gradient(const cadenza_unrolled *unrolled, int32_t part, size_t index, float *values, size_t count);
+
+/* Runs backward, any number of times. The loss's gradients, NULL where zero, laid out as their parts: of outputs, of answers
+ * (nested), and for each state of CADENZA_UNROLLED_STATES, NULL where zero. accumulate: 1 adds to the gradients of all models'
+ * weights. */
+cadenza_status cadenza_unrolled_backward(cadenza_unrolled *unrolled, const float *outputs, const float *answers,
+                                         const float *const *states, int accumulate);
 
 /* ── Training: losses, optimizers, trainer ───────────────────────────────────────────────────────────── */
 
@@ -1015,6 +1119,10 @@ cadenza_status cadenza_trainer_update(cadenza_trainer *trainer, const cadenza_ba
  * trained. They are clipped, averaged and so on as those of cadenza_trainer_update; the weights' regularizers are not added.
  * Where one is NaN or infinite, or missing, it fails and nothing has changed. */
 cadenza_status cadenza_trainer_apply(cadenza_trainer *trainer, const float *const *gradients);
+
+/* The same by the weights' gradients that runs of a tape, its forks or its loops have left. Fails where the tape is of another
+ * model, or does not train what the trainer does. */
+cadenza_status cadenza_trainer_apply_tape(cadenza_trainer *trainer, const cadenza_tape *tape);
 
 /* The loss without an update: as the model computes without training; or as in training, with gradients to be read. */
 cadenza_status cadenza_trainer_evaluate(cadenza_trainer *trainer, const cadenza_batch *batch, double *loss, double *losses);

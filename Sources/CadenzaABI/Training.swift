@@ -152,7 +152,9 @@ private func differentiated(_ tape: OpaquePointer?) throws(Failure) -> Recorder 
 public func cadenza_tape_weight_gradient(_ tape: OpaquePointer?, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
                                          _ count: Int) -> cadenza_status {
     attempt { () throws(Failure) in
-        try gradient(try differentiated(tape).parameters, index, values, count)
+        let parameters = (try object(tape, "tape") as Recorder).parameters
+        guard parameters.hasGradients else { throw Failure(.invalidArgument, "the tape has not run backward yet") }
+        try gradient(parameters, index, values, count)
     }
 }
 
@@ -195,6 +197,131 @@ public func cadenza_tape_commit_statistics(_ tape: OpaquePointer?) -> cadenza_st
         let recorder: Recorder = try object(tape, "tape")
         try recorder.current().commitStatistics()
         try recorder.parameters.model.pack()
+    }
+}
+
+@c @implementation
+public func cadenza_tape_zero_gradients(_ tape: OpaquePointer?) -> cadenza_status {
+    attempt { () throws(Failure) in (try object(tape, "tape") as Recorder).parameters.zeroGradients() }
+}
+
+// MARK: Loops of steps
+
+@c @implementation
+public func cadenza_unrolled_options_init(_ options: UnsafeMutablePointer<cadenza_unrolled_options>?) {
+    options?.pointee = cadenza_unrolled_options(
+        struct_size: MemoryLayout<cadenza_unrolled_options>.size, feedback_first: 0, feedback_count: 0, choice: 0, from_probabilities: 0,
+        as_number: 0, straight_through: 0, below: nil, initial_state: nil, policy: 0, feedback: 0, upward: 0, state_gradients: 0)
+}
+
+@c @implementation
+public func cadenza_unrolled_create(_ tape: OpaquePointer?, _ options: UnsafePointer<cadenza_unrolled_options>?,
+                                    _ unrolled: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let recorder: Recorder = try object(tape, "tape")
+        let unrolled = try given(unrolled, "unrolled")
+        var own = UnrolledOptions()
+        guard let options = options?.pointee else {
+            unrolled.pointee = handle(try UnrolledSelfFeeding.make(recorder.parameters, own) as Unrolled)
+            return
+        }
+        try require(options.struct_size, MemoryLayout<cadenza_unrolled_options>.size, "options")
+        guard let choice = UnrolledOptions.Choice(rawValue: options.choice) else {
+            throw Failure(.invalidArgument, "options->choice is \(Int(options.choice)), which is none")
+        }
+        guard let policy = UnrolledOptions.Policy(rawValue: options.policy) else {
+            throw Failure(.invalidArgument, "options->policy is \(Int(options.policy)), which is none")
+        }
+        own.first = try count(options.feedback_first, "options->feedback_first")
+        own.count = try count(options.feedback_count, "options->feedback_count")
+        own.choice = choice
+        own.policy = policy
+        own.fromProbabilities = options.from_probabilities != 0
+        own.asNumber = options.as_number != 0
+        own.isStraightThrough = options.straight_through != 0
+        own.feedsBack = options.feedback != 0
+        own.feedsUpward = options.upward != 0
+        own.keepsStateGradients = options.state_gradients != 0
+        if let below = options.below {
+            let below: Recorder = try object(below, "options->below")
+            let head: Recorder? = options.initial_state == nil ? nil : try object(options.initial_state, "options->initial_state")
+            unrolled.pointee = handle(try UnrolledNested.make(recorder.parameters, wantsX: recorder.inputGradients, below: below.parameters,
+                                                              head: head?.parameters, own) as Unrolled)
+        } else {
+            guard !own.feedsBack, !own.feedsUpward, policy == .carry, options.initial_state == nil else {
+                throw Failure(.invalidArgument, "feedback, upward, policy and initial_state are of a model below, and options->below is NULL")
+            }
+            unrolled.pointee = handle(try UnrolledSelfFeeding.make(recorder.parameters, own) as Unrolled)
+        }
+    }
+}
+
+@c @implementation
+public func cadenza_unrolled_release(_ unrolled: OpaquePointer?) { release(unrolled, Unrolled.self) }
+
+@c @implementation
+public func cadenza_unrolled_forward(_ unrolled: OpaquePointer?, _ batch: UnsafePointer<cadenza_unrolled_batch>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let unrolled: Unrolled = try object(unrolled, "unrolled")
+        let given = try CadenzaABI.given(batch, "batch").pointee
+        try require(given.struct_size, MemoryLayout<cadenza_unrolled_batch>.size, "batch")
+        var batch = UnrolledBatch()
+        batch.batch = try count(given.batch, "batch->batch")
+        batch.steps = try count(given.steps, "batch->steps")
+        batch.x = given.x
+        batch.states = given.states
+        batch.outputs = try count(given.outputs, "batch->outputs")
+        batch.targets = given.targets
+        batch.teacherForcing = given.teacher_forcing
+        batch.taught = given.taught
+        batch.counts = given.counts
+        batch.countsPerRow = given.counts_per_row != 0
+        batch.isTraining = given.training != 0
+        batch.seed = given.seed
+        try unrolled.forward(batch)
+    }
+}
+
+private func part(_ part: Int32) throws(Failure) -> UnrolledPart {
+    guard let part = UnrolledPart(rawValue: part) else { throw Failure(.invalidArgument, "part is \(Int(part)), which is none") }
+    return part
+}
+
+@c @implementation
+public func cadenza_unrolled_size(_ unrolled: OpaquePointer?, _ part: Int32, _ index: Int, _ count: UnsafeMutablePointer<Int>?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let unrolled: Unrolled = try object(unrolled, "unrolled")
+        let count = try given(count, "count")
+        count.pointee = try unrolled.size(try CadenzaABI.part(part), index)
+    }
+}
+
+private func read(_ unrolled: OpaquePointer?, _ part: Int32, _ index: Int, gradient: Bool, _ values: UnsafeMutablePointer<Float>?,
+                  _ count: Int) throws(Failure) {
+    let unrolled: Unrolled = try object(unrolled, "unrolled")
+    let part = try CadenzaABI.part(part), expected = try unrolled.size(part, index)
+    guard count == expected else { throw Failure(.invalidArgument, "count is \(count), expected \(expected)") }
+    try unrolled.copy(part, index, gradient: gradient, to: try given(values, "values"))
+}
+
+@c @implementation
+public func cadenza_unrolled_values(_ unrolled: OpaquePointer?, _ part: Int32, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
+                                    _ count: Int) -> cadenza_status {
+    attempt { () throws(Failure) in try read(unrolled, part, index, gradient: false, values, count) }
+}
+
+@c @implementation
+public func cadenza_unrolled_gradient(_ unrolled: OpaquePointer?, _ part: Int32, _ index: Int, _ values: UnsafeMutablePointer<Float>?,
+                                      _ count: Int) -> cadenza_status {
+    attempt { () throws(Failure) in try read(unrolled, part, index, gradient: true, values, count) }
+}
+
+@c @implementation
+public func cadenza_unrolled_backward(_ unrolled: OpaquePointer?, _ outputs: UnsafePointer<Float>?, _ answers: UnsafePointer<Float>?,
+                                      _ states: UnsafePointer<UnsafePointer<Float>?>?, _ accumulate: Int32) -> cadenza_status {
+    attempt { () throws(Failure) in
+        let unrolled: Unrolled = try object(unrolled, "unrolled")
+        try unrolled.backward(outputs: outputs, answers: answers, states: states, accumulate: accumulate != 0)
     }
 }
 
@@ -336,6 +463,13 @@ public func cadenza_trainer_differentiate(_ trainer: OpaquePointer?, _ batch: Un
 @c @implementation
 public func cadenza_trainer_apply(_ trainer: OpaquePointer?, _ gradients: UnsafePointer<UnsafePointer<Float>?>?) -> cadenza_status {
     attempt { () throws(Failure) in try (try object(trainer, "trainer") as Trainer).apply(try given(gradients, "gradients")) }
+}
+
+@c @implementation
+public func cadenza_trainer_apply_tape(_ trainer: OpaquePointer?, _ tape: OpaquePointer?) -> cadenza_status {
+    attempt { () throws(Failure) in
+        try (try object(trainer, "trainer") as Trainer).apply((try object(tape, "tape") as Recorder).parameters)
+    }
 }
 
 @c @implementation

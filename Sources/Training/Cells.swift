@@ -15,11 +15,10 @@ final class Projection {
     private let groups: [(matrix: Matrix, column: Int)]
     /// Values of x in a step's row.
     private let width: Int
-    private let rows: Int
-    private let steps: Int
+    private let window: Window
     private let rate: Float
     private let series: Int
-    /// By group [rows][width], and the dropped x [steps][rows][width].
+    /// By group [rows][width], and the dropped x by place.
     private let masks: Floats?
     private let dropped: Floats?
     private let scratch: Floats?
@@ -27,7 +26,7 @@ final class Projection {
 
     /// - Parameters:
     ///   - gates: gates of `units` columns, from gate `first` on.
-    static func make(_ binding: TapeBinding, _ weight: Weight, first: Int, gates: Int, units: Int, steps: Int, rate: Float,
+    static func make(_ binding: TapeBinding, _ weight: Weight, first: Int, gates: Int, units: Int, window: Window, rate: Float,
                      byGate: Bool) throws(Failure) -> Projection {
         let drops = rate > 0, count = drops && byGate ? gates : 1, size = gates / count * units
         var groups: [(matrix: Matrix, column: Int)] = []
@@ -35,18 +34,17 @@ final class Projection {
             groups.append((try binding.parameters.matrix(weight, first: first * units + group * size, columns: size), group * size))
         }
         let width = weight.shape[0]
-        return Projection(groups, width: width, rows: binding.rows, steps: steps, rate: rate, series: binding.series.take(count),
-                          masks: drops ? try binding.memory.floats(binding.rows, width, count) : nil,
-                          dropped: drops ? try binding.memory.floats(multiplied(binding.rows, steps), width, count) : nil,
-                          scratch: drops ? try binding.memory.floats(binding.rows, width) : nil)
+        return Projection(groups, width: width, window: window, rate: rate, series: binding.series.take(count),
+                          masks: drops ? try binding.memory.floats(window.rows, width, count) : nil,
+                          dropped: drops ? try binding.memory.floats(window.count, width, count) : nil,
+                          scratch: drops ? try binding.memory.floats(window.rows, width) : nil)
     }
 
-    private init(_ groups: [(matrix: Matrix, column: Int)], width: Int, rows: Int, steps: Int, rate: Float, series: Int,
+    private init(_ groups: [(matrix: Matrix, column: Int)], width: Int, window: Window, rate: Float, series: Int,
                  masks: Floats?, dropped: Floats?, scratch: Floats?) {
         self.groups = groups
         self.width = width
-        self.rows = rows
-        self.steps = steps
+        self.window = window
         self.rate = rate
         self.series = series
         self.masks = masks
@@ -58,8 +56,9 @@ final class Projection {
     func begin(_ pass: Pass) {
         isActive = pass.isTraining && rate > 0
         guard isActive, let masks else { return }
+        let size = window.rows &* width
         for group in 0..<groups.count {
-            drawMask(masks + group &* rows &* width, rows &* width, rate: rate, scale: rate < 1 ? 1 / (1 - rate) : 0, pass.random(series + group))
+            drawMask(masks + group &* size, size, rate: rate, scale: rate < 1 ? 1 / (1 - rate) : 0, pass.random(series + group))
         }
     }
 
@@ -74,8 +73,7 @@ final class Projection {
 
     private func drop(_ x: Given, _ group: Int, _ step: Int, _ span: Span) -> Given {
         guard let masks, let dropped else { return x }
-        let size = rows &* width
-        let out = dropped + (group &* steps &+ step) &* size, mask = masks + group &* size
+        let out = dropped + (group &* window.count &+ window.place(step)) &* width, mask = masks + group &* window.rows &* width
         for i in (span.first &* width)..<((span.first &+ span.count) &* width) { out[i] = x[i] * mask[i] }
         return UnsafePointer(out)
     }
@@ -88,7 +86,7 @@ final class Projection {
                 group.matrix.multiplyTransposed(dz + group.column, stride, rows: span.count, start: dx, dx, dxStride)
                 continue
             }
-            let place = span.first &* width, product = scratch + place, mask = masks + (index &* rows &* width &+ place)
+            let place = span.first &* width, product = scratch + place, mask = masks + (index &* window.rows &* width &+ place)
             group.matrix.multiplyTransposed(dz + group.column, stride, rows: span.count, start: nil, product, width)
             for row in 0..<span.count {
                 let at = row &* width, dx = dx + row &* dxStride
@@ -100,28 +98,28 @@ final class Projection {
     /// Whether it is one product.
     var isWhole: Bool { groups.count == 1 }
 
-    /// x from a row on as a factor of a group's gradient.
-    func factor(_ x: Given, _ row: Int, _ group: Int = 0) -> GradientProduct.Factor? {
+    /// x from a place on as a factor of a group's gradient.
+    func factor(_ x: Given, _ place: Int, _ group: Int = 0) -> GradientProduct.Factor? {
         var source = x
-        if isActive, let dropped { source = UnsafePointer(dropped + group &* steps &* rows &* width) }
-        return groups[group].matrix.factor(source + row &* width, width)
+        if isActive, let dropped { source = UnsafePointer(dropped + group &* window.count &* width) }
+        return groups[group].matrix.factor(source + place &* width, width)
     }
 
-    /// The weight's gradient by steps first ..< end; and that of the bias. x, dz: of the window's first row.
-    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ end: Int, bias: GradientPlace?) {
-        let row = first &* rows
+    /// The weight's gradient by the places from `first` on; and that of the bias. x, dz: of the window's first place.
+    func addGradient(_ product: GradientProduct, _ x: Given, _ dz: Given, _ stride: Int, _ first: Int, _ block: GradientProduct.Block,
+                     bias: GradientPlace?) {
         for (index, group) in groups.enumerated() {
-            product.add(dz + (group.column &+ row &* stride), stride, columns: group.matrix.columns, steps: end &- first, rows: rows, batch: rows,
-                        factor(x, row, index), bias: bias.map { $0 + group.column })
+            product.add(dz + (group.column &+ first &* stride), stride, columns: group.matrix.columns, block,
+                        factor(x, first, index), bias: bias.map { $0 + group.column })
         }
     }
 }
 
-/// A cell over a window, or a segment of it. Everything is [steps][rows][…], steps in the order in which they are read.
+/// A cell over a window, or a segment of it. Everything lies by place, steps in the order in which they are read.
 class CellTape {
     let parameters: Parameters
+    final let window: Window
     let rows: Int
-    let steps: Int
     let units: Int
     let input: Projection
     let inputWidth: Int
@@ -129,13 +127,22 @@ class CellTape {
     let biasGradient: GradientPlace?
     /// What it reads.
     let x: Floats
-    /// [steps + 1]: the state before each step, and after the last.
+    /// [rows]: the states before the first step, then by place those after it.
     let h: Floats
-    /// The gradient of h after each step by what reads it there, [steps]; and of h before a step by the step itself, [rows][units].
+    /// By place: h before the step; h itself where all rows are as long.
+    final let hBefore: Floats
+    /// The gradient of h after each step by what reads it there, by place; and of h before a step by the step itself, [rows][units].
     let dh: Floats
     let carry: Floats
-    /// The whole window's [steps][rows], 1 = use; nil: all.
+    /// The whole window's, 1 = use; nil: all.
     let mask: UnsafeMutablePointer<UInt8>?
+    /// Where x is one row for several places.
+    final let repeated: RepeatedInput?
+    /// For each state nil or by place: gradients of the state after each step that come from outside, and from layers that
+    /// read it; and where those of everything behind it go.
+    final var givenGradients: [AlignedBuffer?] = []
+    final var returnedGradients: [Floats?] = []
+    final var keptGradients: [Floats?] = []
     /// Sums of the gates, then the gates; and the sums' gradients.
     let z: Floats
     let dz: Floats
@@ -147,6 +154,7 @@ class CellTape {
         let input: Projection
         let x: Floats
         let h: Floats
+        let hBefore: Floats
         let dh: Floats
         let carry: Floats
         let z: Floats
@@ -155,60 +163,73 @@ class CellTape {
         let bias: GradientPlace?
     }
 
-    /// The cell of an RNN over `steps` steps of x [steps][rows][features].
-    static func make(_ cell: Cell, _ binding: TapeBinding, steps: Int, x: Floats, mask: UnsafeMutablePointer<UInt8>?) throws(Failure) -> CellTape {
-        let rows = binding.rows, units = cell.units, memory = binding.memory
+    /// The cell of an RNN over a window of x [places][features].
+    static func make(_ cell: Cell, _ binding: TapeBinding, _ window: Window, x: Floats, mask: UnsafeMutablePointer<UInt8>?,
+                     sources: Sources? = nil, dx: Floats? = nil) throws(Failure) -> CellTape {
+        let rows = window.rows, units = cell.units, memory = binding.memory
         try binding.parameters.product.reserve(inputs: cell.weights[0].shape[0] + units, columns: cell.weights[0].shape[1])
-        let h = try memory.floats(multiplied(steps + 1, rows), units), dh = try memory.floats(steps, rows, units)
+        let h = try memory.floats(window.count + rows, units), dh = try memory.floats(window.count, units)
+        let hBefore = window.isUniform ? h : try memory.floats(window.count, units)
         let carry = try memory.floats(rows, units)
         let options = cell.trainingOptions
         func buffers(_ gates: Int, keepsSums: Bool, byGate: Bool, inPlace: Bool = false) throws(Failure) -> Buffers {
-            let count = try multiplied(multiplied(steps, rows), gates * units)
+            let count = try multiplied(window.count, gates * units)
             let z = try memory.floats(count)
-            return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, steps: steps,
+            return Buffers(input: try Projection.make(binding, cell.weights[0], first: 0, gates: gates, units: units, window: window,
                                                       rate: options.dropout, byGate: byGate),
-                           x: x, h: h, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z,
+                           x: x, h: h, hBefore: hBefore, dh: dh, carry: carry, z: z, dz: inPlace ? z : try memory.floats(count), sums: keepsSums ? try memory.floats(count) : z,
                            bias: cell.weights.count > 2 ? try binding.parameters.place(cell.weights[2]) : nil)
         }
         func recurrent(_ first: Int, _ gates: Int, byGate: Bool) throws(Failure) -> Projection {
-            try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, steps: steps,
+            try Projection.make(binding, cell.weights[1], first: first, gates: gates, units: units, window: window,
                                 rate: options.recurrentDropout, byGate: byGate)
         }
         let byGate = options.dropsByGate
+        let repeated: RepeatedInput? = if let sources { try RepeatedInput(sources, x: x, dx: dx, width: cell.weights[0].shape[1], memory) } else { nil }
+        let frame = Frame(window: window, mask: mask, repeated: repeated)
         switch cell.form {
         case .lstm(let lstm):
             let keeps = lstm.activation.needsInput || lstm.recurrentActivation.needsInput
-            let size = try multiplied(steps + 1, rows * units)
+            let size = try multiplied(window.count + rows, units)
             let isPlain = LSTMTape.isPlain(lstm)
-            return LSTMTape(lstm, binding, steps, mask, try buffers(4, keepsSums: keeps, byGate: byGate, inPlace: isPlain), try recurrent(0, 4, byGate: byGate),
+            return LSTMTape(lstm, binding, frame, try buffers(4, keepsSums: keeps, byGate: byGate, inPlace: isPlain), try recurrent(0, 4, byGate: byGate),
                             c: try memory.floats(size), active: try memory.floats(size), dc: try memory.floats(rows, units),
                             temporary: try memory.floats(rows, units))
         case .gru(let gru):
             let keeps = gru.activation.needsInput || gru.recurrentActivation.needsInput
-            let size = try multiplied(steps, rows * units)
+            let size = try multiplied(window.count, units)
             let b = try buffers(3, keepsSums: keeps, byGate: byGate)
-            return GRUTape(gru, binding, steps, mask, b, try recurrent(0, gru.resetAfter ? 3 : 2, byGate: byGate),
+            return GRUTape(gru, binding, frame, b, try recurrent(0, gru.resetAfter ? 3 : 2, byGate: byGate),
                            last: gru.resetAfter ? nil : try recurrent(2, 1, byGate: byGate),
                            inner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)),
                            dInner: try memory.floats(multiplied(size, gru.resetAfter ? 3 : 1)))
         case .simple(let simple):
-            return SimpleRNNTape(simple, binding, steps, mask, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
+            return SimpleRNNTape(simple, binding, frame, try buffers(1, keepsSums: simple.activation.needsInput, byGate: false),
                                  try recurrent(0, 1, byGate: false))
         case .unknown:
             throw Failure(.unsupported, "a cell of class \(cell.className) cannot be trained")
         }
     }
 
-    init(_ cell: Cell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers, gates: Int) {
+    /// Where and when it runs.
+    struct Frame {
+        let window: Window
+        let mask: UnsafeMutablePointer<UInt8>?
+        let repeated: RepeatedInput?
+    }
+
+    init(_ cell: Cell, _ binding: TapeBinding, _ frame: Frame, _ buffers: Buffers, gates: Int) {
         parameters = binding.parameters
-        rows = binding.rows
-        self.steps = steps
-        self.mask = mask
+        window = frame.window
+        rows = window.rows
+        mask = frame.mask
+        repeated = frame.repeated
         self.gates = gates
         units = cell.units
         input = buffers.input
         x = buffers.x
         h = buffers.h
+        hBefore = buffers.hBefore
         dh = buffers.dh
         carry = buffers.carry
         z = buffers.z
@@ -219,12 +240,16 @@ class CellTape {
         biasGradient = buffers.bias
     }
 
-    /// Floats of a step's states, and of its gates.
+    /// Floats of all rows' states, and of a row's gates.
     final var size: Int { rows &* units }
     final var gateWidth: Int { gates &* units }
 
-    /// Its states: h, and for an LSTM c: [rows][units] before a step.
-    func state(_ index: Int, _ step: Int) -> Floats { h + step &* size }
+    /// Rows of states before and after a step.
+    final func before(_ s: Int) -> Int { s == 0 ? 0 : rows &+ window.place(s &- 1) }
+    final func after(_ s: Int) -> Int { rows &+ window.place(s) }
+
+    /// Its states: h, and for an LSTM c: [rows][units] before the first step, then by place after it.
+    func states(_ index: Int) -> Floats { h }
     /// Their gradients after a run's last step, and in the end before its first.
     func stateGradient(_ index: Int) -> Floats { carry }
     /// Whether its gates are lost when it runs backward.
@@ -233,65 +258,102 @@ class CellTape {
     /// Before a run's first step.
     func begin(_ pass: Pass) { input.begin(pass) }
 
-    final func forward(_ span: Span) {
-        for s in 0..<span.steps {
-            let z = z + s &* rows &* gateWidth
-            input.multiply(x + s &* rows &* inputWidth, step: s, span, start: bias?.values, 0, z, gateWidth)
+    /// Steps first ..< end of a span's rows.
+    final func forward(_ span: Span, _ first: Int, _ end: Int) {
+        for s in first..<end {
+            let span = window.part(of: span, at: s), place = window.place(s)
+            if span.count == 0 { return }
+            let z = z + place &* gateWidth
+            if let repeated {
+                repeated.copySums(place, span, to: z)
+            } else {
+                input.multiply(x + place &* inputWidth, step: s, span, start: bias?.values, 0, z, gateWidth)
+            }
             step(s, span)
             guard mask != nil else { continue }
-            for row in span.first..<(span.first &+ span.count) where isMasked(s, row, span) { hold(s &* rows &+ row) }
+            for row in span.first..<(span.first &+ span.count) where isMasked(s, row, span) { hold(before(s) &+ row, after(s) &+ row) }
         }
     }
 
     /// Steps first ..< end, from the last to the first. dx: nil, or where the gradient of x is added: of the span's first row,
-    /// with so many floats between rows and steps.
-    final func backward(_ span: Span, _ first: Int, _ end: Int, dx: Floats?, _ rowStride: Int, _ stepStride: Int) {
+    /// with so many floats between rows, and between steps; nil: by place.
+    final func backward(_ span: Span, _ first: Int, _ end: Int, dx: Floats?, _ rowStride: Int, _ stepStride: Int?) {
         for s in (first..<end).reversed() {
+            let span = window.part(of: span, at: s), place = window.place(s)
+            if span.count == 0 { continue }
+            exchangeGradients(place, span)
             stepBack(s, span)
+            let dz = dz + place &* gateWidth
+            if let repeated { repeated.gather(dz, place, span) }
             guard let dx else { continue }
-            input.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: dx + s &* stepStride, rowStride)
+            let offset = stepStride.map { s &* $0 } ?? place &* rowStride
+            input.multiplyTransposed(dz, span, gateWidth, addTo: dx + offset, rowStride)
+        }
+    }
+
+    /// Takes in the gradients of states that come from outside, and hands out those that are wanted.
+    private final func exchangeGradients(_ place: Int, _ span: Span) {
+        for (index, given) in givenGradients.enumerated() {
+            let own = stateGradient(index) + span.first &* units, at = (place &+ span.first) &* units, count = span.count &* units
+            if let given { add(given.floats + at, to: own, count) }
+            if let returned = returnedGradients[index] { add(returned + at, to: own, count) }
+            if let kept = keptGradients[index] { (kept + at).copy(from: own, count: count) }
         }
     }
 
     /// Adds a row's carried gradient to that of h after a step; a masked step carries it on.
     final func takeCarry(_ s: Int, _ row: Int, _ span: Span) -> Bool {
-        let carry = carry + row &* units, dh = dh + (s &* rows &+ row) &* units
+        let place = window.place(s) &+ row
+        let carry = carry + row &* units, dh = dh + place &* units
         add(carry, to: dh, units)
         guard isMasked(s, row, span) else {
             clear(carry, units)
             return true
         }
-        clear(dz + (s &* rows &+ row) &* gateWidth, gateWidth)
+        clear(dz + place &* gateWidth, gateWidth)
         carry.copy(from: dh, count: units)
         return false
     }
 
-    final func isMasked(_ s: Int, _ row: Int, _ span: Span) -> Bool { mask != nil && mask![(span.start &+ s) &* rows &+ row] == 0 }
+    final func isMasked(_ s: Int, _ row: Int, _ span: Span) -> Bool { mask != nil && mask![span.start &* rows &+ window.place(s) &+ row] == 0 }
 
     func step(_ s: Int, _ span: Span) {}
     func stepBack(_ s: Int, _ span: Span) {}
-    /// The weights' gradients by steps first ..< end, when all rows have run backward through them.
+    /// The weights' gradients by the places first ..< end, when all rows have run backward through them.
     func addGradients(_ first: Int, _ end: Int) {}
+
+    /// The same by the steps first ..< end.
+    final func addGradients(steps first: Int, _ end: Int) {
+        if hBefore != h {
+            for s in first..<end {
+                (hBefore + window.place(s) &* units).copy(from: h + before(s) &* units, count: window.live(s) &* units)
+            }
+        }
+        addGradients(window.place(first), window.place(end))
+    }
 
     /// Those of a cell whose recurrent sums have the gradients of its sums.
     final func addGradients(_ recurrent: Projection, _ first: Int, _ end: Int) {
         let product = parameters.product
-        if input.isWhole && recurrent.isWhole {
-            let row = first &* rows
-            product.add(dz + row &* gateWidth, gateWidth, columns: gateWidth, steps: end &- first, rows: rows, batch: rows,
-                        input.factor(x, row), recurrent.factor(h, row), bias: biasGradient)
+        if repeated == nil && input.isWhole && recurrent.isWhole {
+            product.add(dz + first &* gateWidth, gateWidth, columns: gateWidth, window.block(first, end), input.factor(x, first),
+                        recurrent.factor(hBefore, first), bias: biasGradient)
         } else {
-            input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
-            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
+            addInputGradients(first, end)
+            recurrent.addGradient(product, hBefore, dz, gateWidth, first, window.block(first, end), bias: nil)
         }
     }
 
+    final func addInputGradients(_ first: Int, _ end: Int) {
+        if repeated == nil { input.addGradient(parameters.product, x, dz, gateWidth, first, window.block(first, end), bias: biasGradient) }
+    }
+
     /// A masked row's states stay.
-    func hold(_ place: Int) { (h + (place &+ rows) &* units).copy(from: h + place &* units, count: units) }
+    func hold(_ before: Int, _ after: Int) { (h + after &* units).copy(from: h + before &* units, count: units) }
 
     /// Keeps a step's sums where they are needed.
     final func keepSums(_ s: Int, _ span: Span) {
-        let at = (s &* rows &+ span.first) &* gateWidth
+        let at = (window.place(s) &+ span.first) &* gateWidth
         if sums != z { (sums + at).copy(from: z + at, count: span.count &* gateWidth) }
     }
 
@@ -315,7 +377,7 @@ class CellTape {
 final class LSTMTape: CellTape {
     private let cell: LSTMCell
     private let recurrent: Projection
-    /// [steps + 1], like h; and activation(c) after each step.
+    /// Like h; and activation(c) after each step.
     private let c: Floats
     private let active: Floats
     /// With respect to c: at the end, then step by step backward.
@@ -324,7 +386,7 @@ final class LSTMTape: CellTape {
     /// Whether its activations are tanh and sigmoid, for which there are kernels.
     private let isPlain: Bool
 
-    init(_ cell: LSTMCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+    init(_ cell: LSTMCell, _ binding: TapeBinding, _ frame: Frame, _ buffers: Buffers,
          _ recurrent: Projection, c: Floats, active: Floats, dc: Floats, temporary: Floats) {
         self.cell = cell
         self.recurrent = recurrent
@@ -333,7 +395,7 @@ final class LSTMTape: CellTape {
         self.dc = dc
         self.temporary = temporary
         isPlain = LSTMTape.isPlain(cell)
-        super.init(cell, binding, steps, mask, buffers, gates: 4)
+        super.init(cell, binding, frame, buffers, gates: 4)
     }
 
     static func isPlain(_ cell: LSTMCell) -> Bool {
@@ -341,7 +403,7 @@ final class LSTMTape: CellTape {
             && cell.recurrentActivation.elementwise?.kind == Int32(CZ_SIGMOID.rawValue)
     }
 
-    override func state(_ index: Int, _ step: Int) -> Floats { (index == 0 ? h : c) + step &* size }
+    override func states(_ index: Int) -> Floats { index == 0 ? h : c }
     override func stateGradient(_ index: Int) -> Floats { index == 0 ? carry : dc }
 
     override func begin(_ pass: Pass) {
@@ -349,13 +411,13 @@ final class LSTMTape: CellTape {
         recurrent.begin(pass)
     }
 
-    override func hold(_ place: Int) {
-        super.hold(place)
-        (c + (place &+ rows) &* units).copy(from: c + place &* units, count: units)
+    override func hold(_ before: Int, _ after: Int) {
+        super.hold(before, after)
+        (c + after &* units).copy(from: c + before &* units, count: units)
     }
 
     override func step(_ s: Int, _ span: Span) {
-        let z = z + s &* rows &* gateWidth, from = s &* size, to = from &+ size
+        let z = z + window.place(s) &* gateWidth, from = before(s) &* units, to = after(s) &* units
         recurrent.multiply(h + from, step: s, span, start: z, gateWidth, z, gateWidth)
         let place = span.first &* units
         if isPlain {
@@ -382,23 +444,24 @@ final class LSTMTape: CellTape {
 
     override func stepBack(_ s: Int, _ span: Span) {
         if isPlain && mask == nil {
-            let place = (s &* rows &+ span.first) &* units, own = span.first &* units, count = span.count &* units
+            let place = (window.place(s) &+ span.first) &* units, own = span.first &* units, count = span.count &* units
             add(carry + own, to: dh + place, count)
             clear(carry + own, count)
-            parameters.kernels.pointee.lstm_gates_back(span.count, units, z + 4 &* place, c + place, active + (place &+ size), dh + place, dc + own,
-                                                       dz + 4 &* place)
+            parameters.kernels.pointee.lstm_gates_back(span.count, units, z + 4 &* place, c + (before(s) &* units &+ own), active + (place &+ size),
+                                                       dh + place, dc + own, dz + 4 &* place)
         } else {
             stepBackByRow(s, span)
         }
-        recurrent.multiplyTransposed(dz + s &* rows &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
+        recurrent.multiplyTransposed(dz + window.place(s) &* gateWidth, span, gateWidth, addTo: carry + span.first &* units, units)
     }
 
     private func stepBackByRow(_ s: Int, _ span: Span) {
+        let before = before(s)
         for row in span.first..<(span.first &+ span.count) {
             guard takeCarry(s, row, span) else { continue }
-            let place = s &* rows &+ row, at = (place &+ rows) &* units
+            let place = window.place(s) &+ row, at = (place &+ rows) &* units
             let d = dz + place &* gateWidth, gates = z + place &* gateWidth, dh = dh + place &* units, dc = dc + row &* units
-            let active = active + at, cBefore = c + place &* units
+            let active = active + at, cBefore = c + (before &+ row) &* units
             if isPlain {
                 parameters.kernels.pointee.lstm_gates_back(1, units, gates, cBefore, active, dh, dc, d)
                 continue
@@ -428,11 +491,11 @@ final class SimpleRNNTape: CellTape {
     private let cell: SimpleRNNCell
     private let recurrent: Projection
 
-    init(_ cell: SimpleRNNCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+    init(_ cell: SimpleRNNCell, _ binding: TapeBinding, _ frame: Frame, _ buffers: Buffers,
          _ recurrent: Projection) {
         self.cell = cell
         self.recurrent = recurrent
-        super.init(cell, binding, steps, mask, buffers, gates: 1)
+        super.init(cell, binding, frame, buffers, gates: 1)
     }
 
     override func begin(_ pass: Pass) {
@@ -441,21 +504,21 @@ final class SimpleRNNTape: CellTape {
     }
 
     override func step(_ s: Int, _ span: Span) {
-        let z = z + s &* size, place = span.first &* units
-        recurrent.multiply(h + s &* size, step: s, span, start: z, units, z, units)
+        let z = z + window.place(s) &* units, place = span.first &* units
+        recurrent.multiply(h + before(s) &* units, step: s, span, start: z, units, z, units)
         keepSums(s, span)
         cell.activation.apply(parameters.kernels, z + place, z + place, rows: span.count, count: units)
-        (h + ((s &+ 1) &* size &+ place)).copy(from: z + place, count: span.count &* units)
+        (h + (after(s) &* units &+ place)).copy(from: z + place, count: span.count &* units)
     }
 
     override func stepBack(_ s: Int, _ span: Span) {
         for row in span.first..<(span.first &+ span.count) {
             guard takeCarry(s, row, span) else { continue }
-            let place = s &* rows &+ row
+            let place = window.place(s) &+ row
             (dz + place &* units).copy(from: dh + place &* units, count: units)
             backpropagate(cell.activation, place, 0)
         }
-        recurrent.multiplyTransposed(dz + s &* size, span, units, addTo: carry + span.first &* units, units)
+        recurrent.multiplyTransposed(dz + window.place(s) &* units, span, units, addTo: carry + span.first &* units, units)
     }
 
     override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
@@ -466,18 +529,18 @@ final class GRUTape: CellTape {
     /// Gates z r h; or z r, and `last` for h, which reads r·h.
     private let recurrent: Projection
     private let last: Projection?
-    /// reset_after: b₁ + h·U [steps][rows][3·units]; else r·h [steps][rows][units]. And its gradient.
+    /// By place. reset_after: b₁ + h·U [3·units]; else r·h [units]. And its gradient.
     private let inner: Floats
     private let dInner: Floats
 
-    init(_ cell: GRUCell, _ binding: TapeBinding, _ steps: Int, _ mask: UnsafeMutablePointer<UInt8>?, _ buffers: Buffers,
+    init(_ cell: GRUCell, _ binding: TapeBinding, _ frame: Frame, _ buffers: Buffers,
          _ recurrent: Projection, last: Projection?, inner: Floats, dInner: Floats) {
         self.cell = cell
         self.recurrent = recurrent
         self.last = last
         self.inner = inner
         self.dInner = dInner
-        super.init(cell, binding, steps, mask, buffers, gates: 3)
+        super.init(cell, binding, frame, buffers, gates: 3)
     }
 
     override func begin(_ pass: Pass) {
@@ -488,11 +551,12 @@ final class GRUTape: CellTape {
 
     override func step(_ s: Int, _ span: Span) {
         let width = gateWidth, own = span.first..<(span.first &+ span.count)
-        let z = z + s &* rows &* width, before = h + s &* size, after = before + size
+        let place = window.place(s)
+        let z = z + place &* width, before = h + before(s) &* units, after = h + after(s) &* units
         if let last {
             recurrent.multiply(before, step: s, span, start: z, width, z, width)
             keepSums(s, span)
-            let inner = inner + s &* size
+            let inner = inner + place &* units
             for row in own {
                 let gates = z + row &* width, at = row &* units
                 activate(cell.recurrentActivation, gates, 0, 2)
@@ -502,20 +566,20 @@ final class GRUTape: CellTape {
             if sums != self.z {
                 for row in own {
                     let at = row &* width &+ 2 &* units
-                    (sums + (s &* rows &* width &+ at)).copy(from: z + at, count: units)
+                    (sums + (place &* width &+ at)).copy(from: z + at, count: units)
                 }
             }
         } else {
-            let inner = inner + s &* rows &* width
+            let inner = inner + place &* width
             let bias = bias.map { $0.values + width }
             recurrent.multiply(before, step: s, span, start: bias, 0, inner, width)
             for row in own {
                 let gates = z + row &* width, inner = inner + row &* width
                 for i in 0..<(2 &* units) { gates[i] += inner[i] }
-                if sums != self.z { (sums + (s &* rows &+ row) &* width).copy(from: gates, count: 2 &* units) }
+                if sums != self.z { (sums + (place &+ row) &* width).copy(from: gates, count: 2 &* units) }
                 activate(cell.recurrentActivation, gates, 0, 2)
                 for i in (2 &* units)..<width { gates[i] += gates[i &- units] * inner[i] }
-                if sums != self.z { (sums + ((s &* rows &+ row) &* width &+ 2 &* units)).copy(from: gates + 2 &* units, count: units) }
+                if sums != self.z { (sums + ((place &+ row) &* width &+ 2 &* units)).copy(from: gates + 2 &* units, count: units) }
             }
         }
         for row in own {
@@ -530,11 +594,12 @@ final class GRUTape: CellTape {
 
     override func stepBack(_ s: Int, _ span: Span) {
         let width = gateWidth, own = span.first..<(span.first &+ span.count)
+        let first = window.place(s), before = h + before(s) &* units
         for row in own {
             guard takeCarry(s, row, span) else { continue }
-            let place = s &* rows &+ row
+            let place = first &+ row
             let d = dz + place &* width, gates = z + place &* width
-            let dh = dh + place &* units, carry = carry + row &* units, before = h + place &* units
+            let dh = dh + place &* units, carry = carry + row &* units, before = before + row &* units
             for unit in 0..<units {
                 let update = gates[unit], candidate = gates[2 &* units &+ unit]
                 d[unit] = dh[unit] * (before[unit] - candidate)
@@ -543,28 +608,28 @@ final class GRUTape: CellTape {
             }
             backpropagate(cell.activation, place, 2)
         }
-        let d = dz + s &* rows &* width
+        let d = dz + first &* width
         if let last {
             // dInner is then the gradient of r·h.
-            let dInner = dInner + s &* size, place = span.first &* units
+            let dInner = dInner + first &* units, place = span.first &* units
             clear(dInner + place, span.count &* units)
             last.multiplyTransposed(d + 2 &* units, span, width, addTo: dInner + place, units)
             for row in own where !isMasked(s, row, span) {
-                let at = row &* units, gates = z + (s &* rows &+ row) &* width, d = d + row &* width
+                let at = row &* units, gates = z + (first &+ row) &* width, d = d + row &* width
                 for unit in 0..<units {
-                    d[units &+ unit] = dInner[at &+ unit] * h[s &* size &+ at &+ unit]
+                    d[units &+ unit] = dInner[at &+ unit] * before[at &+ unit]
                     carry[at &+ unit] += dInner[at &+ unit] * gates[units &+ unit]
                 }
-                backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
+                backpropagate(cell.recurrentActivation, first &+ row, 0, 2)
             }
             recurrent.multiplyTransposed(d, span, width, addTo: carry + span.first &* units, units)
         } else {
-            let dInner = dInner + s &* rows &* width, inner = inner + s &* rows &* width
+            let dInner = dInner + first &* width, inner = inner + first &* width
             for row in own {
-                let at = row &* width, gates = z + (s &* rows &+ row) &* width, d = d + at
+                let at = row &* width, gates = z + (first &+ row) &* width, d = d + at
                 if !isMasked(s, row, span) {
                     for unit in 0..<units { d[units &+ unit] = d[2 &* units &+ unit] * inner[at &+ 2 &* units &+ unit] }
-                    backpropagate(cell.recurrentActivation, s &* rows &+ row, 0, 2)
+                    backpropagate(cell.recurrentActivation, first &+ row, 0, 2)
                 }
                 for i in 0..<(2 &* units) { dInner[at &+ i] = d[i] }
                 for i in (2 &* units)..<width { dInner[at &+ i] = d[i] * gates[i &- units] }
@@ -575,12 +640,12 @@ final class GRUTape: CellTape {
 
     override func addGradients(_ first: Int, _ end: Int) {
         let product = parameters.product
-        input.addGradient(product, x, dz, gateWidth, first, end, bias: biasGradient)
+        addInputGradients(first, end)
         if let last {
-            recurrent.addGradient(product, h, dz, gateWidth, first, end, bias: nil)
-            last.addGradient(product, inner, dz + 2 &* units, gateWidth, first, end, bias: nil)
+            recurrent.addGradient(product, hBefore, dz, gateWidth, first, window.block(first, end), bias: nil)
+            last.addGradient(product, inner, dz + 2 &* units, gateWidth, first, window.block(first, end), bias: nil)
         } else {
-            recurrent.addGradient(product, h, dInner, gateWidth, first, end, bias: biasGradient.map { $0 + gateWidth })
+            recurrent.addGradient(product, hBefore, dInner, gateWidth, first, window.block(first, end), bias: biasGradient.map { $0 + gateWidth })
         }
     }
 }

@@ -5,7 +5,6 @@ final class MergeTape: TapeOperation {
     private let kind: Merge.Kind
     private let inputs: [TapeValue]
     private let output: TapeValue
-    private let rows: Int
     private let places: [[Int]?]
     private let masks: JoinedMasks
     /// Whether masks keep values out.
@@ -30,10 +29,10 @@ final class MergeTape: TapeOperation {
         self.zeroesUnused = zeroesUnused
         inputs = binding.inputs
         output = binding.outputs[0]
-        rows = binding.rows
         let shape = output.shape
         step = max(1, shape.dropFirst().reduce(1, *))
         places = binding.inputs.map { $0.shape == shape ? nil : broadcastPlaces(widened($0.shape, shape.count), over: shape) }
+        super.init(rows: binding.rows)
     }
 
     @inline(__always)
@@ -49,7 +48,7 @@ final class MergeTape: TapeOperation {
     }
 
     override func forward(_ pass: Pass) {
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for i in 0..<output.count {
                 var result: Float = 0
                 var taken = false
@@ -66,7 +65,7 @@ final class MergeTape: TapeOperation {
                 output.data[row &* output.count &+ i] = kind == .average ? result / Float(inputs.count) : result
             }
         }
-        masks.run(rows: rows)
+        masks.run(first, rows: rows)
     }
 
     private func join(_ a: Float, _ b: Float) -> Float {
@@ -81,7 +80,7 @@ final class MergeTape: TapeOperation {
 
     override func backward() {
         guard let dy = output.gradient else { return }
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for i in 0..<output.count {
                 let at = row &* output.count &+ i
                 let d = dy[at]
@@ -114,7 +113,6 @@ final class MergeTape: TapeOperation {
 final class ConcatenateTape: TapeOperation {
     private let inputs: [TapeValue]
     private let output: TapeValue
-    private let rows: Int
     private let outer: Int
     private let masks: JoinedMasks
 
@@ -130,25 +128,26 @@ final class ConcatenateTape: TapeOperation {
         inputs = binding.inputs
         output = binding.outputs[0]
         outer = max(1, output.shape[..<axis].reduce(1, *))
-        rows = binding.rows
         self.masks = masks
+        super.init(rows: binding.rows)
     }
 
     override func forward(_ pass: Pass) {
-        var out = output.data
-        for turn in 0..<(rows &* outer) {
+        var out = output.data + first &* output.count
+        for turn in (first &* outer)..<((first &+ rows) &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 out.copy(from: input.data + turn &* piece, count: piece)
                 out += piece
             }
         }
-        masks.run(rows: rows)
+        masks.run(first, rows: rows)
     }
 
     override func backward() {
         guard var dy = output.gradient else { return }
-        for turn in 0..<(rows &* outer) {
+        dy += first &* output.count
+        for turn in (first &* outer)..<((first &+ rows) &* outer) {
             for input in inputs {
                 let piece = input.count / outer
                 if let dx = input.gradient { add(dy, to: dx + turn &* piece, piece) }

@@ -10,10 +10,13 @@ final class BatchNormalizationTape: UnaryTape {
     private let gammaGradient: Floats?
     private let betaGradient: Floats?
     private let mayTrain: Bool
-    /// Values that share a statistic lie `inner` together, `length` statistics in turn, repeated `outer` times.
+    /// Values that share a statistic lie `inner` together, `length` statistics in turn, repeated from `outer`'s first to its last.
     private let length: Int
     private let inner: Int
-    private let outer: Int
+    private var outer: Range<Int> {
+        let turns = length == 0 || inner == 0 ? 0 : input.count / (length &* inner)
+        return (first &* turns)..<((first &+ rows) &* turns)
+    }
     /// Values of a step: those that share a mask.
     private let step: Int
     private let mean: Floats
@@ -40,7 +43,6 @@ final class BatchNormalizationTape: UnaryTape {
         self.normalized = normalized
         length = input.shape[axis]
         inner = input.shape[(axis + 1)...].reduce(1, *)
-        outer = length == 0 ? 0 : binding.rows * input.count / (length * inner)
         step = input.shape.dropFirst().reduce(1, *)
         mean = statistics
         variance = mean + length
@@ -68,7 +70,7 @@ final class BatchNormalizationTape: UnaryTape {
             mean.copy(from: movingMean.values, count: length)
             variance.copy(from: movingVariance.values, count: length)
         }
-        for o in 0..<outer {
+        for o in outer {
             for i in 0..<length {
                 let factor = 1 / (variance[i] + layer.epsilon).squareRoot()
                 let scale = gamma?.values[i] ?? 1, shift = beta?.values[i] ?? 0
@@ -83,23 +85,23 @@ final class BatchNormalizationTape: UnaryTape {
     }
 
     private func measure() {
-        used = outer &* inner
+        used = outer.count &* inner
         var extra = 0.0
         if let mask = input.mask {
             used = 0
-            for i in 0..<(rows &* input.shape[0]) where mask[i] != 0 { used = used &+ step / length }
+            for i in (first &* input.shape[0])..<((first &+ rows) &* input.shape[0]) where mask[i] != 0 { used = used &+ step / length }
             extra = 1e-7
         }
         let size = Double(used) + extra
         for i in 0..<length {
             var sum = 0.0
-            for o in 0..<outer {
+            for o in outer {
                 let start = (o &* length &+ i) &* inner
                 for j in start..<(start &+ inner) where isUsed(j) { sum += Double(input.data[j]) }
             }
             mean[i] = Float(sum / size)
             var squares = 0.0
-            for o in 0..<outer {
+            for o in outer {
                 let start = (o &* length &+ i) &* inner
                 for j in start..<(start &+ inner) where isUsed(j) {
                     let difference = Double(input.data[j] - mean[i])
@@ -114,7 +116,7 @@ final class BatchNormalizationTape: UnaryTape {
         guard let dy = output.gradient else { return }
         for i in 0..<length {
             var sum = 0.0, product = 0.0
-            for o in 0..<outer {
+            for o in outer {
                 let start = (o &* length &+ i) &* inner
                 for j in start..<(start &+ inner) {
                     sum += Double(dy[j])
@@ -127,7 +129,7 @@ final class BatchNormalizationTape: UnaryTape {
             let factor = (gamma?.values[i] ?? 1) / (variance[i] + layer.epsilon).squareRoot()
             let size = Float(max(1, used))
             let a = Float(sum) / size, b = Float(product) / size
-            for o in 0..<outer {
+            for o in outer {
                 let start = (o &* length &+ i) &* inner
                 for j in start..<(start &+ inner) {
                     let own = isTraining && isUsed(j) ? a + normalized[j] * b : 0
@@ -177,8 +179,8 @@ final class LayerNormalizationTape: UnaryTape {
 
     override func forward(_ pass: Pass) {
         let size = Float(groups.places.count)
-        var statistic = statistics
-        for row in 0..<rows {
+        var statistic = statistics + 2 &* first &* groups.starts.count
+        for row in first..<(first &+ rows) {
             for group in groups.starts {
                 let start = row &* input.count &+ group
                 let x = input.data + start, y = output.data + start
@@ -202,8 +204,8 @@ final class LayerNormalizationTape: UnaryTape {
     override func backward() {
         guard let dy = output.gradient else { return }
         let size = Float(groups.places.count)
-        var statistic = statistics
-        for row in 0..<rows {
+        var statistic = statistics + 2 &* first &* groups.starts.count
+        for row in first..<(first &+ rows) {
             for group in groups.starts {
                 let start = row &* input.count &+ group
                 let x = input.data + start, dy = dy + start

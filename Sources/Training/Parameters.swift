@@ -7,19 +7,35 @@ typealias Given = UnsafePointer<Float>
 /// Buffers that live as long as it.
 final class Memory {
     private var buffers: [AlignedBuffer] = []
+    /// Those of another one that is not needed any more; nil: all are made anew, and none is larger than asked.
+    private var spare: [AlignedBuffer]?
     /// Floats that it holds, and may.
     private(set) var size = 0
     private let limit: Int
 
     init(limit: Int = .max) { self.limit = limit }
 
+    /// Takes the buffers of another one, which is not used any more, where they fit.
+    init(limit: Int, reusing other: Memory?) {
+        self.limit = limit
+        spare = other?.buffers ?? []
+    }
+
     func floats(_ count: Int) throws(Failure) -> Floats {
         guard count <= limit - size else { throw Failure(.outOfMemory, "memory_limit is too small for this batch") }
-        let buffer = try AlignedBuffer(count: count)
+        let buffer = if let found = takeSpare(count) { found } else { try AlignedBuffer(count: spare == nil ? count : count + count / 8) }
         buffers.append(buffer)
         size += count
         return buffer.floats
     }
+
+    private func takeSpare(_ count: Int) -> AlignedBuffer? {
+        guard let index = spare?.firstIndex(where: { $0.count >= count && $0.count / 2 <= count }) else { return nil }
+        return spare?.remove(at: index)
+    }
+
+    /// Lets go of what did not fit.
+    func dropSpare() { spare = [] }
 
     func floats(_ a: Int, _ b: Int, _ c: Int = 1) throws(Failure) -> Floats { try floats(multiplied(multiplied(a, b), c)) }
 
@@ -46,6 +62,8 @@ public final class Parameters {
     let product: GradientProduct
     /// Bytes that a tape may take.
     let memoryLimit: Int
+    /// Whether they are a run's, or were set to zero.
+    public internal(set) var hasGradients = false
 
     /// - Parameters:
     ///   - frozen: layers that are not trained, by index in the model's entries.
@@ -150,6 +168,7 @@ public final class Parameters {
 
     @export(interface)
     public func zeroGradients() {
+        hasGradients = true
         for case let gradient? in gradients { clear(gradient.floats, gradient.count) }
     }
 }

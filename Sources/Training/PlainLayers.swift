@@ -6,18 +6,24 @@ class UnaryTape: TapeOperation {
     let parameters: Parameters
     let input: TapeValue
     let output: TapeValue
-    let rows: Int
 
     init(_ binding: TapeBinding) {
         parameters = binding.parameters
         input = binding.inputs[0]
         output = binding.outputs[0]
-        rows = binding.rows
+        super.init(rows: binding.rows)
     }
 
-    /// The length of the last axis, and how many such vectors there are.
+    /// The length of the last axis, how many such vectors there are in its rows, and how many before them.
     final var width: Int { input.shape[input.shape.count &- 1] }
     final var vectors: Int { width == 0 ? 0 : rows &* (input.count / width) }
+    final var firstVector: Int { width == 0 ? 0 : first &* (input.count / width) }
+
+    /// Of its first row.
+    final var x: Floats { input.data + first &* input.count }
+    final var dx: Floats? { input.gradient.map { $0 + first &* input.count } }
+    final var y: Floats { output.data + first &* output.count }
+    final var dy: Floats? { output.gradient.map { $0 + first &* output.count } }
 }
 
 extension Activation {
@@ -72,15 +78,21 @@ final class DenseTape: UnaryTape {
     override func backward() {
         guard output.gradient != nil else { return }
         parameters.team.run(self, 1, products: vectors &* width &* layer.units)
-        parameters.product.add(dSums, layer.units, columns: layer.units, steps: 1, rows: vectors, batch: rows, matrix.factor(input.data, width),
+    }
+
+    override func addGradients() {
+        guard output.gradient != nil else { return }
+        parameters.product.add(dSums + firstVector &* layer.units, layer.units, columns: layer.units, .init(steps: 1, rows: vectors, batch: rows),
+                               matrix.factor(x, width),
                                bias: biasGradient)
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
-        let own = share(vectors, worker, of: workers), units = layer.units, place = own.first &* units, count = own.count &* units
+        let own = share(vectors, worker, of: workers), units = layer.units
+        let vector = firstVector &+ own.first, place = vector &* units, count = own.count &* units
         let sums = sums + place, y = output.data + place
         if phase == 0 {
-            matrix.multiply(input.data + own.first &* width, width, rows: own.count, start: bias?.values, 0, sums, units)
+            matrix.multiply(input.data + vector &* width, width, rows: own.count, start: bias?.values, 0, sums, units)
             if !layer.activation.isLinear {
                 layer.activation.apply(parameters.kernels, sums, y, rows: own.count, count: units)
             } else if sums != y {
@@ -95,7 +107,7 @@ final class DenseTape: UnaryTape {
                 layer.activation.backpropagate(parameters, x: sums, y: y, dy: dy + place, dx: d, rows: own.count, count: units)
                 if let head, head.isUsed { add(head.gradient + place, to: d, count) }
             }
-            if let dx = input.gradient.map({ $0 + own.first &* width }) {
+            if let dx = input.gradient.map({ $0 + vector &* width }) {
                 matrix.multiplyTransposed(d, units, rows: own.count, start: dx, dx, width)
             }
         }
@@ -117,7 +129,7 @@ final class EmbeddingTape: UnaryTape {
     }
 
     override func forward(_ pass: Pass) {
-        for i in 0..<(rows &* input.count) {
+        for i in (first &* input.count)..<((first &+ rows) &* input.count) {
             let id = Int(input.data[i])
             (output.data + i &* size).copy(from: table.values + id &* size, count: size)
             if let mask { mask[i] = id == 0 ? 0 : 1 }
@@ -126,7 +138,7 @@ final class EmbeddingTape: UnaryTape {
 
     override func backward() {
         guard let dy = output.gradient, let gradient else { return }
-        for i in 0..<(rows &* input.count) { add(dy + i &* size, to: gradient + Int(input.data[i]) &* size, size) }
+        for i in (first &* input.count)..<((first &+ rows) &* input.count) { add(dy + i &* size, to: gradient + Int(input.data[i]) &* size, size) }
     }
 }
 
@@ -149,19 +161,18 @@ final class ActivationTape: UnaryTape {
     override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: 16 &* vectors &* width) }
 
     override func backward() {
-        guard output.gradient != nil, input.gradient != nil else { return }
+        guard dy != nil, dx != nil else { return }
         parameters.team.run(self, 1, products: 16 &* vectors &* width)
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
         let own = share(vectors, worker, of: workers), place = own.first &* width, count = own.count &* width
-        let x = input.data + place, y = output.data + place
-        if phase == 0 { return activation.apply(parameters.kernels, x, y, rows: own.count, count: width) }
-        guard let dy = output.gradient, let dx = input.gradient, let scratch else { return }
+        if phase == 0 { return activation.apply(parameters.kernels, x + place, y + place, rows: own.count, count: width) }
+        guard let dy, let dx, let scratch else { return }
         let d = scratch + place
-        activation.backpropagate(parameters, x: x, y: y, dy: dy + place, dx: d, rows: own.count, count: width)
+        activation.backpropagate(parameters, x: x + place, y: y + place, dy: dy + place, dx: d, rows: own.count, count: width)
         add(d, to: dx + place, count)
-        if let head, head.isUsed { add(head.gradient + place, to: dx + place, count) }
+        if let head, head.isUsed { add(head.gradient + (first &* input.count &+ place), to: dx + place, count) }
     }
 }
 
@@ -177,7 +188,7 @@ final class SoftmaxTape: UnaryTape {
 
     override func forward(_ pass: Pass) {
         let count = groups.places.count
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for group in groups.starts {
                 let start = row &* input.count &+ group
                 for (i, place) in groups.places.enumerated() { scratch[i] = input.data[start &+ place] }
@@ -189,7 +200,7 @@ final class SoftmaxTape: UnaryTape {
 
     override func backward() {
         guard let dy = output.gradient, let dx = input.gradient else { return }
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for group in groups.starts {
                 let start = row &* input.count &+ group
                 var sum: Float = 0
@@ -214,7 +225,7 @@ final class PReLUTape: UnaryTape {
 
     override func forward(_ pass: Pass) {
         let alpha = alpha.values
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             let x = input.data + row &* input.count, y = output.data + row &* input.count
             for i in 0..<input.count { y[i] = x[i] < 0 ? alpha[places[i]] * x[i] : x[i] }
         }
@@ -223,7 +234,7 @@ final class PReLUTape: UnaryTape {
     override func backward() {
         guard let dy = output.gradient else { return }
         let alpha = alpha.values
-        for row in 0..<rows {
+        for row in first..<(first &+ rows) {
             for i in 0..<input.count {
                 let at = row &* input.count &+ i
                 let x = input.data[at]
@@ -246,7 +257,7 @@ final class MaskingTape: UnaryTape {
 
     override func forward(_ pass: Pass) {
         let width = width
-        for vector in 0..<vectors {
+        for vector in firstVector..<(firstVector &+ vectors) {
             let x = input.data + vector &* width, y = output.data + vector &* width
             var used = false
             for i in 0..<width where x[i] != maskValue { used = true }
@@ -258,7 +269,7 @@ final class MaskingTape: UnaryTape {
     override func backward() {
         guard let dy = output.gradient, let dx = input.gradient else { return }
         let width = width
-        for vector in 0..<vectors where mask[vector] != 0 { add(dy + vector &* width, to: dx + vector &* width, width) }
+        for vector in firstVector..<(firstVector &+ vectors) where mask[vector] != 0 { add(dy + vector &* width, to: dx + vector &* width, width) }
     }
 }
 
@@ -271,14 +282,14 @@ final class RepeatTape: UnaryTape {
     }
 
     override func forward(_ pass: Pass) {
-        for i in 0..<(rows &* times) {
+        for i in (first &* times)..<((first &+ rows) &* times) {
             (output.data + i &* input.count).copy(from: input.data + (i / times) &* input.count, count: input.count)
         }
     }
 
     override func backward() {
         guard let dy = output.gradient, let dx = input.gradient else { return }
-        for i in 0..<(rows &* times) { add(dy + i &* input.count, to: dx + (i / times) &* input.count, input.count) }
+        for i in (first &* times)..<((first &+ rows) &* times) { add(dy + i &* input.count, to: dx + (i / times) &* input.count, input.count) }
     }
 }
 
@@ -336,44 +347,45 @@ final class NoiseTape: UnaryTape {
         case .dropout(let rate, _), .gaussianDropout(let rate), .alphaDropout(let rate, _): isActive = pass.isTraining && rate > 0
         case .gaussian(let deviation): isActive = pass.isTraining && deviation > 0
         }
-        guard isActive else { return output.data.copy(from: input.data, count: count) }
+        guard isActive else { return y.copy(from: x, count: count) }
+        let x = x, y = y, factors = factors + first &* input.count
         var random = pass.random(series)
         switch noise {
         case .none: break
         case .dropout(let rate, _):
-            keep(rate, pass, 1 / (1 - rate))
+            keep(factors, rate, pass, 1 / (1 - rate))
         case .alphaDropout(let rate, _):
             let low: Float = -1.758_099_340_847_376_6
             let a = 1 / ((1 - rate) * (1 + rate * low * low)).squareRoot()
-            keep(rate, pass, a)
+            keep(factors, rate, pass, a)
             scale = a
             shift = -a * low * rate
-            for i in 0..<count { output.data[i] = input.data[i] * factors[i] + (factors[i] == 0 ? scale * low : 0) + shift }
+            for i in 0..<count { y[i] = x[i] * factors[i] + (factors[i] == 0 ? scale * low : 0) + shift }
             return
         case .gaussian(let deviation):
             for i in 0..<count {
                 factors[i] = 1
-                output.data[i] = input.data[i] + deviation * random.normal()
+                y[i] = x[i] + deviation * random.normal()
             }
             return
         case .gaussianDropout(let rate):
             let deviation = (rate / (1 - rate)).squareRoot()
             for i in 0..<count { factors[i] = 1 + deviation * random.normal() }
         }
-        for i in 0..<count { output.data[i] = input.data[i] * factors[i] }
+        for i in 0..<count { y[i] = x[i] * factors[i] }
     }
 
-    private func keep(_ rate: Float, _ pass: Pass, _ scale: Float) {
+    private func keep(_ all: Floats, _ rate: Float, _ pass: Pass, _ scale: Float) {
         if places == nil && !sharesRows {
-            drawMask(factors, rows &* input.count, rate: rate, scale: scale, pass.random(series))
+            drawMask(all, rows &* input.count, rate: rate, scale: scale, pass.random(series))
             return
         }
         var random = pass.random(series)
         // Drawn densely at the front of a row's place, then spread from the last value down.
         for row in 0..<rows {
-            let factors = factors + row &* input.count
+            let factors = all + row &* input.count
             if sharesRows && row > 0 {
-                factors.copy(from: self.factors, count: input.count)
+                factors.copy(from: all, count: input.count)
                 continue
             }
             for i in 0..<drawn { factors[i] = rate < 1 && random.uniform() >= rate ? scale : 0 }
@@ -388,8 +400,8 @@ final class NoiseTape: UnaryTape {
     }
 
     override func backward() {
-        guard let dy = output.gradient, let dx = input.gradient else { return }
-        let count = rows &* input.count
+        guard let dy, let dx else { return }
+        let count = rows &* input.count, factors = factors + first &* input.count
         if !isActive { return add(dy, to: dx, count) }
         for i in 0..<count { dx[i] += dy[i] * factors[i] }
     }

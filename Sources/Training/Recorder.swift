@@ -57,5 +57,6 @@ public final class Recorder {
         tape.backward()
         for index in 0..<parameters.model.shownStates.count { tape.setFinalStateGradient(index, nil) }
         hasGradients = true
+        parameters.hasGradients = true
     }
 }

@@ -10,7 +10,6 @@ final class RecurrentTape: TapeOperation {
     private let initialStates: [TapeValue]
     private let outputs: [TapeValue]
     private let links: [StateLink]
-    private let rows: Int
     private let time: Int
     private let features: Int
     /// Steps of a segment, how many there are, and which the cells hold.
@@ -35,8 +34,9 @@ final class RecurrentTape: TapeOperation {
         let mask = input.mask == nil ? nil : try memory.bytes(multiplied(binding.rows, time))
         var cells: [CellTape] = []
         var source = x
+        let window = try Window(rows: binding.rows, steps: length)
         for cell in layer.cells {
-            let tape = try CellTape.make(cell, binding, steps: length, x: source, mask: mask)
+            let tape = try CellTape.make(cell, binding, window, x: source, mask: mask)
             cells.append(tape)
             source = tape.h + tape.size
         }
@@ -59,9 +59,9 @@ final class RecurrentTape: TapeOperation {
         initialStates = binding.initialStates
         outputs = binding.outputs
         links = binding.links
-        rows = binding.rows
         time = input.shape[0]
         features = input.shape[1]
+        super.init(rows: binding.rows)
     }
 
     private func moment(_ step: Int) -> Int { layer.options.goBackwards ? time &- 1 &- step : step }
@@ -149,12 +149,12 @@ final class RecurrentTape: TapeOperation {
         let before = states(segment), after = states(segment &+ 1)
         eachState { _, cell, index, place in
             let own = span.first &* cell.units
-            (cell.state(index, 0) + own).copy(from: before + (place &+ own), count: span.count &* cell.units)
+            (cell.states(index) + own).copy(from: before + (place &+ own), count: span.count &* cell.units)
         }
-        for cell in cells { cell.forward(span) }
+        for cell in cells { cell.forward(span, 0, span.steps) }
         eachState { _, cell, index, place in
             let own = span.first &* cell.units
-            (after + (place &+ own)).copy(from: cell.state(index, span.steps) + own, count: span.count &* cell.units)
+            (after + (place &+ own)).copy(from: cell.states(index) + (cell.before(span.steps) &* cell.units &+ own), count: span.count &* cell.units)
         }
     }
 
@@ -171,10 +171,10 @@ final class RecurrentTape: TapeOperation {
         }
     }
 
-    /// The steps first ..< end of a segment, which run backward.
+    /// The steps firstStep ..< endStep of a segment, which run backward.
     private var segment = 0
-    private var first = 0
-    private var end = 0
+    private var firstStep = 0
+    private var endStep = 0
 
     override func backward() {
         guard outputs[0].gradient != nil else { return }
@@ -186,13 +186,13 @@ final class RecurrentTape: TapeOperation {
         }
         for index in (0..<segments).reversed() {
             segment = index
-            end = steps(segment)
-            while end > 0 {
+            endStep = steps(segment)
+            while endStep > 0 {
                 // As many steps as fill the product's chunk with a half of the rows: what they left is still near.
-                first = max(0, end &- max(1, 2 &* GradientProduct.chunk / rows))
+                firstStep = max(0, endStep &- max(1, 2 &* GradientProduct.chunk / rows))
                 parameters.team.run(self, Phase.backward.rawValue)
-                for cell in cells { cell.addGradients(first, end) }
-                end = first
+                for cell in cells { cell.addGradients(steps: firstStep, endStep) }
+                endStep = firstStep
             }
             held = cells.contains { $0.losesGates } ? -1 : segment
         }
@@ -209,7 +209,7 @@ final class RecurrentTape: TapeOperation {
     private func runBackward(_ span: Span) {
         guard let dy = outputs[0].gradient else { return }
         let last = cells[cells.count - 1], units = last.units
-        if end == span.steps {
+        if endStep == span.steps {
             if held != segment { run(segment, span) }
             for cell in cells where cell !== last || mask != nil || !layer.options.returnSequences {
                 for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ span.first &* cell.units), span.count &* cell.units) }
@@ -221,10 +221,10 @@ final class RecurrentTape: TapeOperation {
         for number in (0..<cells.count).reversed() {
             if number > 0 {
                 let below = cells[number - 1]
-                cells[number].backward(span, first, end, dx: below.dh + span.first &* below.units, below.units, below.size)
+                cells[number].backward(span, firstStep, endStep, dx: below.dh + span.first &* below.units, below.units, nil)
             } else {
                 let dx = input.gradient.map { $0 + (span.first &* time &+ moment(span.start)) &* features }
-                cells[0].backward(span, first, end, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
+                cells[0].backward(span, firstStep, endStep, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
             }
         }
     }
@@ -238,7 +238,6 @@ final class BidirectionalTape: TapeOperation {
     private let ahead: TapeValue
     private let back: TapeValue
     private let outputs: [TapeValue]
-    private let rows: Int
     private let time: Int
 
     static func make(_ layer: Bidirectional, _ binding: TapeBinding) throws(Failure) -> BidirectionalTape {
@@ -272,8 +271,8 @@ final class BidirectionalTape: TapeOperation {
         self.ahead = ahead
         self.back = back
         outputs = binding.outputs
-        rows = binding.rows
         time = layer.backward.options.returnSequences ? ahead.shape[0] : 1
+        super.init(rows: binding.rows)
     }
 
     override func forward(_ pass: Pass) {

@@ -33,13 +33,37 @@ class TapeOperation: SharedWork {
     /// The halves of its weights' gradients that are to be joined.
     final var halves: [(place: GradientPlace, count: Int)] = []
 
-    /// As `backward`, with parts of shared gradients.
-    final func addGradients(_ product: GradientProduct) {
+    /// The rows that it works on: all, or some of them.
+    final private(set) var first = 0
+    final private(set) var rows: Int
+    private let all: Int
+
+    init(rows: Int) {
+        self.rows = rows
+        all = rows
+    }
+
+    /// Chooses `count` of `whole` parts of its rows.
+    final func select(_ first: Int, _ count: Int, of whole: Int) {
+        let each = whole == 0 ? 0 : all / whole
+        self.first = first &* each
+        rows = count &* each
+    }
+
+    final func takeHalves(_ layer: Layer, _ parameters: Parameters) {
+        for weight in layer.weights {
+            if let place = parameters.halves(weight) { halves.append((place, weight.count)) }
+        }
+    }
+
+    /// All of the way back, with parts of shared gradients.
+    final func backward(_ product: GradientProduct) {
         for weight in shared {
             weight.others.copy(from: weight.gradient, count: weight.count)
             clear(weight.gradient, weight.count)
         }
         backward()
+        addGradients()
         product.join(halves)
         for weight in shared { add(weight.others, to: weight.gradient, weight.count) }
     }
@@ -47,6 +71,8 @@ class TapeOperation: SharedWork {
     func forward(_ pass: Pass) {}
     /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
     func backward() {}
+    /// Then adds to those of the weights what is made of many rows at once.
+    func addGradients() {}
     /// What goes into its activation, where that is sigmoid or softmax and the values are kept.
     func ownHead() -> ActivationHead? { nil }
     /// Takes the last run's statistics into the layer's own.
@@ -196,9 +222,7 @@ public final class Tape {
                 operations.append(operation)
                 var uses = 0
                 for other in model.nodes where other.layer === node.layer { uses += 1 }
-                for weight in node.layer.weights {
-                    if let place = parameters.halves(weight) { operation.halves.append((place, weight.count)) }
-                }
+                operation.takeHalves(node.layer, parameters)
                 for weight in node.layer.weights where uses > 1 {
                     guard let gradient = parameters.gradient(weight) else { continue }
                     operation.shared.append((gradient, try memory.floats(weight.count), weight.count))
@@ -281,7 +305,7 @@ public final class Tape {
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations.reversed() { operation.addGradients(parameters.product) }
+        for operation in operations.reversed() { operation.backward(parameters.product) }
     }
 
     @export(interface)
@@ -318,7 +342,7 @@ public final class Tape {
     // MARK: Layers
 
     /// The operation of a layer; nil where its output is its input under another shape.
-    fileprivate static func record(_ layer: Layer, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
+    static func record(_ layer: Layer, _ binding: inout TapeBinding) throws(Failure) -> TapeOperation? {
         let weights = layer.weights
         switch layer.form {
         case .input, .sameValues:

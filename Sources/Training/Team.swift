@@ -97,6 +97,16 @@ final class GradientProduct: SharedWork {
         let gradientStride: Int
     }
 
+    /// How the rows of dz lie: [steps][rows], `rows` a multiple of those of the batch.
+    struct Block {
+        let steps: Int
+        let rows: Int
+        let batch: Int
+
+        /// One behind the other.
+        static func flat(_ rows: Int) -> Block { Block(steps: 1, rows: rows, batch: rows) }
+    }
+
     /// Rows that are packed at once.
     static let chunk = 256
     /// Fewer rows of a batch are not halved.
@@ -141,11 +151,9 @@ final class GradientProduct: SharedWork {
         }
     }
 
-    /// Adds both products, which share dz [steps][rows][columns], and its column sums to `bias`.
-    /// - Parameter batch: rows of the batch; `rows` is a multiple of it.
+    /// Adds both products, which share dz, and its column sums to `bias`.
     @inline(never)
-    func add(_ dz: Given, _ stride: Int, columns: Int, steps: Int, rows: Int, batch: Int, _ first: Factor?, _ second: Factor? = nil,
-             bias: GradientPlace?) {
+    func add(_ dz: Given, _ stride: Int, columns: Int, _ block: Block, _ first: Factor?, _ second: Factor? = nil, bias: GradientPlace?) {
         if first == nil && second == nil && bias == nil { return }
         self.dz = dz
         self.stride = stride
@@ -154,12 +162,12 @@ final class GradientProduct: SharedWork {
         self.first = first
         self.second = second
         // By their number alone, so that bits do not depend on the threads.
-        let isHalved = batch >= GradientProduct.fewest
+        let isHalved = block.batch >= GradientProduct.fewest
         if isHalved { hasHalved = true }
         // In one piece all rows lie one behind the other.
-        self.steps = isHalved ? steps : 1
-        self.rows = isHalved ? rows : steps &* rows
-        half = isHalved ? batch / 2 &* (rows / batch) : self.rows
+        steps = isHalved ? block.steps : 1
+        rows = isHalved ? block.rows : block.steps &* block.rows
+        half = isHalved ? block.batch / 2 &* (block.rows / block.batch) : rows
         team.run(self, 0, products: steps &* rows &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0)))
     }
 

@@ -171,10 +171,22 @@ public final class Trainer: Archiving {
     /// it was where one is missing or no number.
     @export(interface)
     public func apply(_ gradients: UnsafePointer<UnsafePointer<Float>?>) throws(Failure) {
+        try apply(missing: "is NULL") { gradients[$0] }
+    }
+
+    /// The same by those that a tape's runs have left.
+    @export(interface)
+    public func apply(_ other: Parameters) throws(Failure) {
+        guard other.model === model else { throw Failure(.invalidArgument, "the tape is of another model") }
+        guard other.hasGradients else { throw Failure(.invalidArgument, "the tape has not run backward yet") }
+        try apply(missing: "is none: the tape does not train it") { index in other.gradients[index].map { UnsafePointer($0.floats) } }
+    }
+
+    private func apply(missing: Literal, _ gradient: (Int) -> UnsafePointer<Float>?) throws(Failure) {
         for (index, own) in parameters.gradients.enumerated() {
             guard let own else { continue }
-            guard let given = gradients[index] else {
-                throw Failure(.invalidArgument, "gradients[\(index)], of '\(model.weights[index].path)', is NULL")
+            guard let given = gradient(index) else {
+                throw Failure(.invalidArgument, "gradients[\(index)], of '\(model.weights[index].path)', \(missing)")
             }
             own.floats.copy(from: given, count: own.count)
         }

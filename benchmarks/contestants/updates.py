@@ -2,16 +2,17 @@
 
     rain         LSTM 32, LSTM 16, Dense 1 on 7 steps of 3
     sequence     LSTM 128, Dense 64 with softmax on 100 steps of 64
-    nested       A, LSTM 128, on 50 steps of 64; B, LSTM 128, runs 0 to 9 steps on each of its answers and carries its state
+    nested       A, LSTM 128, on 50 steps of 64; B, LSTM 128 and Dense 32, runs 0 to 9 steps on each of its answers and carries
+                 its state
 """
 
 import cadenza
 import numpy as np
-from cadenza import Tape, Trainer, losses
+from cadenza import Trainer, losses
 
 from . import Entry
 
-BATCH, UNITS, OUTER = 32, 128, 50
+BATCH, UNITS, OUTER, WIDTH = 32, 128, 50, 32
 random = np.random.default_rng(1)
 floats = lambda *shape: random.normal(size=shape).astype(np.float32)  # noqa: E731
 
@@ -22,7 +23,7 @@ nested_x, counts = floats(BATCH, OUTER, 64), random.integers(0, 10, (BATCH, OUTE
 longest = counts.sum(axis=1).max()
 source = np.stack([np.pad(np.repeat(np.arange(OUTER), row), (0, longest - row.sum())) for row in counts])
 used = np.arange(longest) < counts.sum(axis=1)[:, None]
-nested_y = floats(BATCH, longest, UNITS)
+nested_y = floats(BATCH, longest, WIDTH)
 
 
 # ── Cadenza ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -49,27 +50,16 @@ def cadenza_sequence(threads):
 
 
 def cadenza_nested(threads):
-    a, b = cadenza.build(None, 64, [lstm(UNITS)]), cadenza.build(None, UNITS, [("Masking", {"mask_value": 0.0}), lstm(UNITS)])
-    above, below = (Tape(model, input_gradients=model is b, threads=threads) for model in (a, b))
-    moments = [[(np.zeros_like(w), np.zeros_like(w)) for w in model.get_weights()] for model in (a, b)]
-    scale, rows, number = np.float32(2 / used.sum() / UNITS), np.arange(BATCH)[:, None], [0]
-    weight, keep = (used * scale)[..., None], used[..., None].astype(np.float32)
-    reads = ((source[:, None] == np.arange(OUTER)[:, None]) * used[:, None]).astype(np.float32)  # [row, answer, step]
+    a, b = cadenza.build(None, 64, [lstm(UNITS)]), cadenza.build(None, UNITS, [lstm(UNITS), ("Dense", {"units": WIDTH})])
+    unrolled, trainers = cadenza.Unrolled(a, b, threads=threads), [Trainer(model, threads=threads) for model in (a, b)]
+    target = nested_y[used]
 
     def update():
-        ir = above.forward(nested_x)
-        output = below.forward(ir[rows, source] * keep)
-        found = below.backward((output - nested_y) * weight)
-        gradients = [above.backward(reads @ found.inputs[0]).weights, found.weights]
-        number[0] += 1
-        rate = 0.001 * np.sqrt(1 - 0.999 ** number[0]) / (1 - 0.9 ** number[0])
-        for model, own, kept in zip((a, b), gradients, moments):
-            weights = model.get_weights()
-            for w, g, (m, v) in zip(weights, own.values(), kept):
-                m += (g - m) * 0.1
-                v += (g * g - v) * 0.001
-                w -= rate * m / (np.sqrt(v) + 1e-7)
-            model.set_weights(weights)
+        unrolled.reset()
+        run = cadenza.nested(unrolled, a, b, nested_x, counts)
+        run.backward((run.flat - target) * np.float32(2 / target.size))
+        for trainer in trainers:
+            trainer.apply_gradients(unrolled)
 
     return update
 
@@ -120,13 +110,13 @@ def tensorflow_nested(_):
     import keras
     import tensorflow as tf
 
-    a, b = keras.layers.LSTMCell(UNITS), keras.layers.LSTMCell(UNITS)
-    a.build((BATCH, 64)), b.build((BATCH, UNITS))
-    variables = a.trainable_variables + b.trainable_variables
+    a, b, dense = keras.layers.LSTMCell(UNITS), keras.layers.LSTMCell(UNITS), keras.layers.Dense(WIDTH)
+    a.build((BATCH, 64)), b.build((BATCH, UNITS)), dense.build((BATCH, UNITS))
+    variables = a.trainable_variables + b.trainable_variables + dense.trainable_variables
     optimizer = keras.optimizers.Adam()
     optimizer.build(variables)
     zero, numbers, x = tf.zeros((BATCH, UNITS)), tf.constant(counts), tf.constant(nested_x)
-    target, scale = floats(BATCH, UNITS), 1 / used.sum() / UNITS
+    target, scale = floats(BATCH, WIDTH), 1 / used.sum() / WIDTH
 
     @tf.function
     def update():
@@ -139,7 +129,7 @@ def tensorflow_nested(_):
                     runs = (tf.cast(inner, numbers.dtype) < numbers[:, outer])[:, None]
                     output, new = b(ir, below)
                     below = tuple(tf.where(runs, after, before) for after, before in zip(new, below))
-                    total += tf.reduce_sum(tf.where(runs, (output - target) ** 2, 0.0))
+                    total += tf.reduce_sum(tf.where(runs, (dense(output) - target) ** 2, 0.0))
             total *= scale
         optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
         return total
@@ -188,10 +178,14 @@ def torch_nested(threads):
     import torch
     from torch import nn
 
-    parts = nn.LSTM(64, UNITS, batch_first=True), nn.LSTM(UNITS, UNITS, batch_first=True)
+    parts = nn.LSTM(64, UNITS, batch_first=True), nn.LSTM(UNITS, UNITS, batch_first=True), nn.Linear(UNITS, WIDTH)
     x, places = torch.tensor(nested_x), torch.tensor(source)[..., None].expand(-1, -1, UNITS)
     y, keep = torch.tensor(nested_y), torch.tensor(used)[..., None]
-    return torch_update(threads, parts, lambda: ((parts[1](parts[0](x)[0].gather(1, places))[0] - y) ** 2 * keep).sum() / used.sum() / UNITS)
+
+    def loss():
+        return ((parts[2](parts[1](parts[0](x)[0].gather(1, places))[0]) - y) ** 2 * keep).sum() / used.sum() / WIDTH
+
+    return torch_update(threads, parts, loss)
 
 
 # ── All ──────────────────────────────────────────────────────────────────────────────────────────────────

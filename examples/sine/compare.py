@@ -54,8 +54,8 @@ def learn_on(model, share, seed):
         outputs = cadenza.self_feeding(
             run, model, primer, steps, targets, teacher_forcing=share(update / UPDATES), seed=seed * UPDATES + update
         )
-        off = [(output, (output.array - targets[:, step]) / steps) for step, output in enumerate(outputs)]
-        trainer.apply_gradients(run.backward(off)[model])
+        outputs.backward((outputs.array - targets) / steps)
+        trainer.apply_gradients(run)
 
 
 def error(model):

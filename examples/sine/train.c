@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { SAMPLES = 100, PRIMER = 20, STEPS = SAMPLES - 1, RUN = 1000, UNITS = 5, WEIGHTS = 5, LARGEST = 4 * UNITS * UNITS };
+enum { SAMPLES = 100, PRIMER = 20, OUTPUTS = SAMPLES - PRIMER, STEPS = SAMPLES - 1, RUN = 1000 };
 enum { TAUGHT_UPDATES = 500, FREE_UPDATES = 4000 };
 
 static float series[SAMPLES + RUN];
@@ -56,45 +56,25 @@ static void teach(cadenza_model *model) {
     cadenza_trainer_release(trainer);
 }
 
-/* Free-running: a tape for each step, forward from the first to the last and backward from the last to the first. */
+/* Free-running: a run that is fed with its own answers, and the gradient back through all of them. */
 static void run_free(cadenza_model *model) {
-    static float output[STEPS], fed[STEPS], state[STEPS + 1][2][UNITS], state_gradient[2][UNITS], gradient[WEIGHTS][LARGEST];
-    const float *gradients[WEIGHTS], *states[2], *state_gradients[2] = {state_gradient[0], state_gradient[1]};
+    float output[OUTPUTS], gradient[OUTPUTS];
     cadenza_trainer *trainer = trainer_of(model, 0.01, 0.1);
-    cadenza_tape *tapes[STEPS];
-    check(cadenza_tape_create(model, NULL, &tapes[0]));
-    for (int t = 1; t < STEPS; t++) check(cadenza_tape_fork(tapes[0], &tapes[t]));
-    const size_t time = 1;
-
+    cadenza_tape *tape = NULL;
+    cadenza_unrolled *run = NULL;
+    check(cadenza_tape_create(model, NULL, &tape));
+    check(cadenza_unrolled_create(tape, NULL, &run));
+    const cadenza_unrolled_batch batch = {.struct_size = sizeof batch, .batch = 1, .steps = PRIMER, .x = series, .outputs = OUTPUTS};
     for (int update = 0; update < FREE_UPDATES; update++) {
-        cadenza_trainer_set_learning_rate(trainer, 0.005 * (1 + cos(3.14159265 * update / FREE_UPDATES)));
-        for (int t = 0; t < STEPS; t++) {
-            fed[t] = t < PRIMER ? series[t] : output[t - 1];
-            const float *input = &fed[t];
-            for (int s = 0; s < 2; s++) states[s] = state[t][s];
-            check(cadenza_tape_forward(tapes[t], 1, &time, &input, states, 1, 0));
-            check(cadenza_tape_output(tapes[t], 0, &output[t], 1));
-            for (size_t s = 0; s < 2; s++) check(cadenza_tape_state(tapes[t], s, state[t + 1][s], UNITS));
-        }
-        float from_next = 0;
-        for (int s = 0; s < 2 * UNITS; s++) state_gradient[0][s] = 0;
-        for (int t = STEPS - 1; t >= 0; t--) {
-            float of_output = (t >= PRIMER - 1 ? (output[t] - series[t + 1]) / (STEPS - PRIMER + 1) : 0) + from_next;
-            const float *given = &of_output;
-            check(cadenza_tape_backward(tapes[t], &given, state_gradients, t < STEPS - 1));
-            for (size_t s = 0; s < 2; s++) check(cadenza_tape_state_gradient(tapes[t], s, state_gradient[s], UNITS));
-            check(cadenza_tape_input_gradient(tapes[t], 0, &from_next, 1));
-            if (t < PRIMER) from_next = 0;
-        }
-        for (size_t w = 0; w < WEIGHTS; w++) {
-            cadenza_weight_info info = {.struct_size = sizeof info};
-            check(cadenza_model_weight_info(model, w, &info));
-            check(cadenza_tape_weight_gradient(tapes[0], w, gradient[w], info.count));
-            gradients[w] = gradient[w];
-        }
-        check(cadenza_trainer_apply(trainer, gradients));
+        check(cadenza_trainer_set_learning_rate(trainer, 0.005 * (1 + cos(3.14159265 * update / FREE_UPDATES))));
+        check(cadenza_unrolled_forward(run, &batch));
+        check(cadenza_unrolled_values(run, CADENZA_UNROLLED_OUTPUTS, 0, output, OUTPUTS));
+        for (int t = 0; t < OUTPUTS; t++) gradient[t] = (output[t] - series[PRIMER + t]) / OUTPUTS;
+        check(cadenza_unrolled_backward(run, gradient, NULL, NULL, 0));
+        check(cadenza_trainer_apply_tape(trainer, tape));
     }
-    for (int t = 0; t < STEPS; t++) cadenza_tape_release(tapes[t]);
+    cadenza_unrolled_release(run);
+    cadenza_tape_release(tape);
     cadenza_trainer_release(trainer);
 }
 

@@ -103,9 +103,9 @@ public struct JoinedMasks {
         self.init(binding.inputs.map { $0.mask }, rule, out: isNeeded ? try binding.allocateMask() : nil, binding.outputs[0].shape)
     }
 
-    public func run(rows: Int) {
+    public func run(_ first: Int = 0, rows: Int) {
         guard let out else { return }
-        for i in 0..<(rows &* time) {
+        for i in (first &* time)..<((first &+ rows) &* time) {
             var used = rule == .anyUses && isOpen ? 1 : masks[0][i]
             for mask in masks { used = rule == .anyUses ? used | mask[i] : used & mask[i] }
             out[i] = used

@@ -75,6 +75,10 @@ class TapeHandle(Handle):
     """A `cadenza_tape *`."""
 
 
+class UnrolledHandle(Handle):
+    """A `cadenza_unrolled *`."""
+
+
 class TrainerHandle(Handle):
     """A `cadenza_trainer *`."""
 
@@ -317,6 +321,42 @@ class TapeOptions(SizedStructure):
     ]
 
 
+class UnrolledOptions(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("feedback_first", c_size_t),
+        ("feedback_count", c_size_t),
+        ("choice", c_int32),
+        ("from_probabilities", c_int32),
+        ("as_number", c_int32),
+        ("straight_through", c_int32),
+        ("below", c_void_p),
+        ("initial_state", c_void_p),
+        ("policy", c_int32),
+        ("feedback", c_int32),
+        ("upward", c_int32),
+        ("state_gradients", c_int32),
+    ]
+
+
+class UnrolledBatch(SizedStructure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("batch", c_size_t),
+        ("steps", c_size_t),
+        ("x", FLOATS),
+        ("states", FLOAT_ARRAYS),
+        ("outputs", c_size_t),
+        ("targets", FLOATS),
+        ("teacher_forcing", FLOATS),
+        ("taught", POINTER(c_uint8)),
+        ("counts", SIZES),
+        ("counts_per_row", c_int32),
+        ("training", c_int32),
+        ("seed", c_uint64),
+    ]
+
+
 class Loss(SizedStructure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -548,7 +588,18 @@ tape_backward = function("cadenza_tape_backward", STATUS, TAPE, FLOAT_ARRAYS, FL
 tape_weight_gradient = function("cadenza_tape_weight_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_input_gradient = function("cadenza_tape_input_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_state_gradient = function("cadenza_tape_state_gradient", STATUS, TAPE, SIZE, FLOATS, SIZE)
+tape_zero_gradients = function("cadenza_tape_zero_gradients", STATUS, TAPE)
 tape_commit_statistics = function("cadenza_tape_commit_statistics", STATUS, TAPE)
+
+UNROLLED = UnrolledHandle
+unrolled_options_init = function("cadenza_unrolled_options_init", None, POINTER(UnrolledOptions))
+unrolled_create = function("cadenza_unrolled_create", STATUS, TAPE, POINTER(UnrolledOptions), POINTER(UnrolledHandle))
+unrolled_release = UnrolledHandle.release = function("cadenza_unrolled_release", None, UNROLLED)
+unrolled_forward = function("cadenza_unrolled_forward", STATUS, UNROLLED, POINTER(UnrolledBatch))
+unrolled_size = function("cadenza_unrolled_size", STATUS, UNROLLED, c_int32, SIZE, SIZES)
+unrolled_values = function("cadenza_unrolled_values", STATUS, UNROLLED, c_int32, SIZE, FLOATS, SIZE)
+unrolled_backward = function("cadenza_unrolled_backward", STATUS, UNROLLED, FLOATS, FLOATS, FLOAT_ARRAYS, c_int)
+unrolled_gradient = function("cadenza_unrolled_gradient", STATUS, UNROLLED, c_int32, SIZE, FLOATS, SIZE)
 
 loss_init = function("cadenza_loss_init", None, POINTER(Loss), c_int32)
 optimizer_init = function("cadenza_optimizer_init", None, POINTER(Optimizer), c_int32)
@@ -560,6 +611,7 @@ trainer_update = function("cadenza_trainer_update", STATUS, TRAINER, POINTER(Bat
 trainer_evaluate = function("cadenza_trainer_evaluate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_differentiate = function("cadenza_trainer_differentiate", STATUS, TRAINER, POINTER(Batch), DOUBLES, DOUBLES)
 trainer_apply = function("cadenza_trainer_apply", STATUS, TRAINER, FLOAT_ARRAYS)
+trainer_apply_tape = function("cadenza_trainer_apply_tape", STATUS, TRAINER, TAPE)
 trainer_output = function("cadenza_trainer_output", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_output_mask = function(
     "cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))

@@ -31,7 +31,8 @@ from ._arguments import (
 from ._data import Batch, Data, Padding, Rows, Series, is_even, numbers_of, one_or_all, rows_of, same_lengths
 from .errors import InvalidArgumentError, NotFoundError
 from .model import Model
-from .training import layer_indices, state_arrays
+from .training import Tape, layer_indices, state_arrays
+from .unrolled import Unrolled
 
 Values: TypeAlias = "Any | Sequence[Any] | Mapping[str, Any]"
 """One array, or a list or a dict by name of them, for several inputs or outputs."""
@@ -163,13 +164,19 @@ class Trainer:
             found[name] = values
         return loss, found
 
-    def apply_gradients(self, gradients: Mapping[str, Any]) -> None:
-        """One update by gradients computed outside, such as those of a `Tape` or an `Unrolled` run: for each weight that
-        is trained, by name, an array of its shape.
+    def apply_gradients(self, gradients: Mapping[str, Any] | Tape | Unrolled) -> None:
+        """One update by gradients computed outside: for each weight that is trained, by name, an array of its shape; or the
+        `Tape` or the `Unrolled` that has run backward, whose gradients are then not copied.
 
         They are clipped, averaged and so on as those of `update`; the weights' regularizers are not added. Raises
         InvalidArgumentError, with the weights as before, where one is missing, of another shape, NaN or infinite.
         """
+        if isinstance(gradients, Unrolled):
+            gradients = gradients.tape(self._model)
+        if isinstance(gradients, Tape):
+            self._schedule()
+            c.trainer_apply_tape(self._handle, gradients._handle)
+            return
         arrays: list[Array | None] = [None] * len(self._model._weight_infos)
         weights = [self._weight(index) for index in self._trained]
         listed = in_order(gradients, [name for name, _ in weights], "gradient")

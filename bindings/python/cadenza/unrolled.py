@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -17,10 +18,11 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arguments import Array, floats, require_shape
+from . import _bindings as c
+from ._arguments import Array, address, count, floats, require_shape, sizes
 from .errors import InvalidArgumentError
 from .model import Model
-from .training import Tape
+from .training import Tape, _addresses_or_null
 
 
 class Value:
@@ -30,6 +32,12 @@ class Value:
         self.array: Array = floats(array)
         self.gradient: Array = np.zeros_like(self.array)
         self._back: Callable[[], None] = _nothing
+
+    def _clear(self) -> None:
+        self.gradient[...] = 0
+
+    def _forget(self) -> None:
+        """A value keeps what it is."""
 
     def _add(self, gradient: Any) -> None:
         self.gradient += gradient
@@ -45,20 +53,38 @@ def _nothing() -> None:
 class Unrolled:
     """Steps of models as they are made, so that gradients can go back through all of them."""
 
-    def __init__(self, *models: Model, frozen: Mapping[Model, Iterable[str]] | None = None) -> None:
-        """models: those that will step. frozen: by model the names of layers that are not trained."""
-        self._tapes = {id(model): Tape(model, frozen=(frozen or {}).get(model, ())) for model in models}
+    def __init__(
+        self,
+        *models: Model,
+        frozen: Mapping[Model, Iterable[str]] | None = None,
+        threads: int = 1,
+        memory_limit: int = 0,
+    ) -> None:
+        """models: those that will step. frozen: by model the names of layers that are not trained. threads, memory_limit: as
+        for `Tape`; the limit is one for each step that is made, and for each model of a whole run, which cannot keep to it by
+        computing again: it raises OutOfMemoryError."""
+        self._tapes = {
+            id(model): Tape(model, (frozen or {}).get(model, ()), threads=threads, memory_limit=memory_limit)
+            for model in models
+        }
         self._models = models
         self._spare: dict[int, list[Tape]] = {id(model): [] for model in models}
         self._used: list[tuple[int, Tape]] = []
-        self._made: list[Value] = []
-        self._backward: dict[int, Tape] = {}
+        self._spare_loops: dict[Any, list[c.UnrolledHandle]] = {}
+        self._made: list[Value | _Loop] = []
 
     def reset(self) -> None:
         """Forgets all steps, to begin anew; their memory is used again. The weights may have changed meanwhile."""
         for owner, tape in self._used:
             self._spare[owner].append(tape)
+        for made in self._made:
+            made._forget()
         self._used, self._made = [], []
+
+    def tape(self, model: Model) -> Tape:
+        """The tape in which the model's gradients are summed up."""
+        self._require(model)
+        return self._tapes[id(model)]
 
     def value(self, array: Any) -> Value:
         """A value from outside."""
@@ -77,8 +103,7 @@ class Unrolled:
         inputs: a value or an array (batch, features) for each input, in a list where there are several. states: those
         that the step begins from; left out: zeros, or what the model gives.
         """
-        if id(model) not in self._tapes:
-            raise InvalidArgumentError("expected a model that Unrolled was made for")
+        self._require(model)
         several = isinstance(inputs, (list, tuple)) and len(model.inputs) > 1
         given = [item if isinstance(item, Value) else self.value(item) for item in (inputs if several else [inputs])]
         before = {key: item if isinstance(item, Value) else self.value(item) for key, item in (states or {}).items()}
@@ -100,9 +125,8 @@ class Unrolled:
             tape._run_backward(
                 [item.gradient.reshape(answer.shape) for item, answer in zip(outputs, listed)],
                 {key: item.gradient for key, item in after.items()},
-                accumulate=id(model) in self._backward,
+                accumulate=True,
             )
-            self._backward[id(model)] = tape
             by_input, by_state = tape._input_and_state_gradients()
             for item, gradient in zip(given, by_input):
                 item._add(gradient.reshape(item.array.shape))
@@ -162,14 +186,10 @@ class Unrolled:
 
         gradients: pairs of a value and a loss's gradient with respect to it. May be called again for another loss.
         """
-        self._backward.clear()
-        for value in self._made:
-            value.gradient[...] = 0
+        self._begin_backward()
         for value, gradient in gradients:
             value._add(gradient)
-        for value in reversed(self._made):
-            value._back()
-        return {model: self._weight_gradients(model) for model in self._models}
+        return self._go_back()
 
     # ── Detail ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -177,37 +197,201 @@ class Unrolled:
         self._made.append(value)
         return value
 
+    def _require(self, model: Model) -> None:
+        if id(model) not in self._tapes:
+            raise InvalidArgumentError("expected a model that Unrolled was made for")
+
     def _tape(self, model: Model) -> Tape:
         spare = self._spare[id(model)]
         tape = spare.pop() if spare else self._tapes[id(model)].fork()
         self._used.append((id(model), tape))
         return tape
 
-    def _weight_gradients(self, model: Model) -> dict[str, Array]:
-        if id(model) in self._backward:
-            return self._backward[id(model)]._weight_gradients()
-        infos = model._weight_infos  # no step of it had a part in the loss
-        return {
-            infos[index].name.decode(): np.zeros(tuple(infos[index].dims[: infos[index].rank]), np.float32)
-            for index in self._tapes[id(model)]._trained
-        }
+    def _begin_backward(self) -> None:
+        for tape in self._tapes.values():
+            c.tape_zero_gradients(tape._handle)
+        for made in self._made:
+            made._clear()
+
+    def _go_back(self) -> dict[Model, dict[str, Array]]:
+        for made in reversed(self._made):
+            made._back()
+        return {model: self._tapes[id(model)]._weight_gradients() for model in self._models}
+
+
+# ── Runs that the library makes as a whole ──────────────────────────────────────────────────────────────
+
+_X, _ANSWERS, _OUTPUTS, _INITIAL, _STATES = 0, 1, 2, 3, 5
+_CHOICES = {None: 0, "largest": 1, "drawn": 2}
+_POLICIES = {"carry": 0, "reset": 1, "given": 2}
+
+Choice = Literal["largest", "drawn"]
+
+
+@dataclass
+class _Layout:
+    """How the library's array of a part is cut into values (batch, …), one after another, and made of their gradients."""
+
+    shape: tuple[int, ...]
+    cut: Callable[[Array], Any]
+    join: Callable[[Array], Array]
+
+
+def _by_time(*shape: int) -> _Layout:
+    """(batch, time, width)"""
+    return _Layout(shape, lambda whole: whole.swapaxes(0, 1), lambda values: floats(values.swapaxes(0, 1)))
+
+
+class _Loop:
+    """A run of the library. What it made becomes values where it is asked for."""
+
+    def __init__(self, run: Unrolled, models: Sequence[Model], **options: int) -> None:
+        """models: the one that feeds itself; or the first, the one below it, and what makes that one's initial states.
+        options: fields of cadenza_unrolled_options."""
+        for model in models:
+            run._require(model)
+        self._run, self._models = run, models
+        self._key = (*map(id, models), *options.items())
+        spare = run._spare_loops.setdefault(self._key, [])
+        self._handle = spare.pop() if spare else self._new(options)
+        self.states = [state for model in models[:2] for state in model.states]
+        self._layouts: dict[tuple[int, int], _Layout] = {}
+        self._values: dict[tuple[int, int], list[Value]] = {}
+        self._initial: Sequence[Value] = ()
+        self._given: Array | None = None
+        self._is_forgotten = self._has_gradients = False
+
+    def _new(self, options: Mapping[str, int]) -> c.UnrolledHandle:
+        asked = c.UnrolledOptions()
+        c.unrolled_options_init(ctypes.byref(asked))
+        for name, value in {**options, "state_gradients": 1}.items():
+            setattr(asked, name, value)
+        tapes = [self._run._tapes[id(model)]._handle for model in self._models]
+        asked.below, asked.initial_state = [*(tape.value for tape in tapes[1:]), None, None][:2]
+        handle = c.UnrolledHandle()
+        c.unrolled_create(tapes[0], ctypes.byref(asked), ctypes.byref(handle))
+        return handle
+
+    def forward(self, x: Array, initial: Sequence[Value] = (), **given: Any) -> None:
+        """initial: the first model's states before the first step. given: fields of cadenza_unrolled_batch."""
+        batch = c.UnrolledBatch()
+        for name, field in {"batch": len(x), "steps": x.shape[1], "x": address(x), **given}.items():
+            setattr(batch, name, field)
+        for value, state in zip(initial, self.states):
+            require_shape(value.array, (len(x), state.units), f"state '{state.key}'")
+        if initial:
+            batch.states = _addresses_or_null([value.array for value in initial])
+        c.unrolled_forward(self._handle, ctypes.byref(batch))
+        self._initial = initial
+        self._run._made.append(self)
+
+    def read(self, part: int, index: int, shape: tuple[int, ...], gradient: bool = False) -> Array:
+        """A part of the run, or its gradient."""
+        if self._is_forgotten:
+            raise InvalidArgumentError("expected a run that Unrolled.reset has not made forgotten")
+        values = np.empty(shape, np.float32)
+        (c.unrolled_gradient if gradient else c.unrolled_values)(
+            self._handle, part, index, address(values), values.size
+        )
+        return values
+
+    def values(self, part: int, layout: _Layout, index: int = 0, whole: Array | None = None) -> list[Value]:
+        """A part as values. whole: the library's array, where it is known."""
+        if (part, index) not in self._values:
+            whole = self.read(part, index, layout.shape) if whole is None else whole
+            self._layouts[part, index] = layout
+            self._values[part, index] = [Value(array) for array in layout.cut(whole)]
+            if self._has_gradients:
+                self._fill(part, index)
+        return self._values[part, index]
+
+    def _fill(self, part: int, index: int) -> None:
+        layout = self._layouts[part, index]
+        for value, gradient in zip(
+            self._values[part, index], layout.cut(self.read(part, index, layout.shape, gradient=True))
+        ):
+            value.gradient[...] = gradient
+
+    def backward(self, outputs: Array) -> dict[Model, dict[str, Array]]:
+        """From the gradient of the outputs as the library has them."""
+        self._run._begin_backward()
+        self._given = outputs
+        return self._run._go_back()
+
+    def _clear(self) -> None:
+        self._given, self._has_gradients = None, False
+        for values in self._values.values():
+            for value in values:
+                value._clear()
+
+    def _back(self) -> None:
+        def joined(part: int, index: int = 0) -> Array | None:
+            values = self._values.get((part, index), ())
+            if not any(value.gradient.any() for value in values):
+                return None
+            return self._layouts[part, index].join(np.stack([value.gradient for value in values]))
+
+        outputs, answers = joined(_OUTPUTS), joined(_ANSWERS)
+        if self._given is not None:
+            outputs = self._given
+        states = [joined(_STATES, index) for index in range(len(self.states))]
+        c.unrolled_backward(
+            self._handle,
+            None if outputs is None else address(outputs),
+            None if answers is None else address(answers),
+            _addresses_or_null(states),
+            1,
+        )
+        self._has_gradients = True
+        for part, index in self._values:
+            self._fill(part, index)
+        for index, value in enumerate(self._initial):
+            value._add(self.read(_INITIAL, index, value.array.shape, gradient=True))
+
+    def _forget(self) -> None:
+        self._is_forgotten = True
+        self._run._spare_loops[self._key].append(self._handle)
 
 
 # ── Self-feeding ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
 class SelfFedRun(Sequence[Value]):
     """What a self-fed run made: a sequence of its outputs, (batch, width) each, and what they came from."""
 
     run: Unrolled
-    x: list[Value]
-    """x[k]: (batch, features), the primer."""
     initial: dict[str, Value]
     """The states before the first step, by `layer/name`."""
-    outputs: list[Value]
-    carried: list[dict[str, Value]]
-    """carried[t]: the states after the step that made output t."""
+    array: Array
+    """All outputs: (batch, steps, width)."""
+    taught: np.ndarray
+    """Which rows were fed their targets for the step that made an output: (batch, steps) booleans."""
+
+    def __init__(self, loop: _Loop, primer: Array, initial: dict[str, Value], array: Array, taught: np.ndarray) -> None:
+        self.run, self.initial, self.array, self.taught = loop._run, initial, array, taught
+        self._loop, self._primer = loop, primer
+        self._outputs = loop.values(_OUTPUTS, _by_time(*array.shape), whole=array)
+
+    @property
+    def x(self) -> list[Value]:
+        """x[k]: (batch, features), the primer."""
+        return self._loop.values(_X, _by_time(*self._primer.shape), whole=self._primer)
+
+    @property
+    def outputs(self) -> list[Value]:
+        """The outputs, one after another."""
+        return self._outputs
+
+    @property
+    def carried(self) -> list[dict[str, Value]]:
+        """carried[t]: the states after the step that made output t."""
+        batch, primer = self._primer.shape[:2]
+        steps = primer - 1 + len(self)
+        series = {
+            state.key: self._loop.values(_STATES, _by_time(batch, steps, state.units), index)
+            for index, state in enumerate(self._loop.states)
+        }
+        return [{key: values[primer - 1 + t] for key, values in series.items()} for t in range(len(self))]
 
     @overload
     def __getitem__(self, index: int) -> Value: ...
@@ -216,10 +400,16 @@ class SelfFedRun(Sequence[Value]):
     def __getitem__(self, index: slice) -> list[Value]: ...
 
     def __getitem__(self, index: int | slice) -> Value | list[Value]:
-        return self.outputs[index]
+        return self._outputs[index]
 
     def __len__(self) -> int:
-        return len(self.outputs)
+        return len(self._outputs)
+
+    def backward(self, gradient: Any) -> dict[Model, dict[str, Array]]:
+        """From the gradient of `array`."""
+        gradient = floats(gradient)
+        require_shape(gradient, self.array.shape, "a gradient of the outputs")
+        return self._loop.backward(gradient)
 
 
 def self_feeding(
@@ -234,78 +424,184 @@ def self_feeding(
     size: int | None = None,
     seed: int = 0,
     training: bool = False,
+    choice: Choice | None = None,
+    from_probabilities: bool = False,
+    as_number: bool = False,
+    straight_through: bool = False,
 ) -> SelfFedRun:
     """The outputs of a model that goes on from a primer with what it gave itself: a value (batch, width) each step.
 
     primer: (batch, primer steps, features). first, size: what of an output goes back in (all of it). targets: (batch,
     steps, size), fed in place of the own output with the probability teacher_forcing (a number, or a function of the
     step): 1 is teacher forcing, 0 free-running, between them scheduled sampling, row by row. states: those before the
-    primer, by `layer/name`; left out: zeros.
+    primer, by `layer/name`; left out: zeros. training: recurrent layers drop the same in all steps of a row, Dropout anew in
+    each; a BatchNormalization must be frozen.
+
+    choice: what goes back in is the class with the largest value, or one drawn by the seed from logits or with
+    `from_probabilities` from probabilities: as a one-hot row, or `as_number` for a model that begins with an Embedding. The
+    gradient stops there, or goes `straight_through` a one-hot row as if it were the values.
     """
     primer, random = floats(primer), np.random.default_rng(seed)
-    if primer.ndim != 3 or primer.shape[1] < 1 or steps < 1:
+    if primer.ndim != 3 or primer.shape[1] < 1 or steps < 1 or primer.shape[2] != model.inputs[0].step_size:
         raise InvalidArgumentError(
-            f"expected a primer (batch, steps, features) and a step or more, received {primer.shape}"
+            f"expected a primer (batch, steps, {model.inputs[0].step_size}) and a step or more, received {primer.shape}"
         )
-    zeros = {state.key: np.zeros((len(primer), state.units)) for state in model.states}
-    given = {**zeros, **(states or {})}
-    begun = {key: item if isinstance(item, Value) else run.value(item) for key, item in given.items()}
-    x = [run.value(primer[:, t]) for t in range(primer.shape[1])]
-    output: Any = None
-    after = begun
-    for t, sample in enumerate(x):
-        output, after = run.step(model, sample, after, training, seed + t)
-    result = SelfFedRun(run, x, begun, [output], [after])
+    batch = len(primer)
+    taught = np.zeros((batch, steps), bool)
     for t in range(1, steps):
-        fed = output if size is None and first == 0 else run.part(output, first, size or output.array.shape[-1] - first)
         share = teacher_forcing(t) if callable(teacher_forcing) else teacher_forcing
-        if share > 0:
-            if targets is None:
-                raise InvalidArgumentError("expected targets for teacher forcing")
-            rows = random.random(len(primer)) < share
-            fed = run.where(rows, run.value(floats(targets)[:, t - 1]), fed)
-        output, after = run.step(model, fed, after, training, seed + primer.shape[1] + t)
-        result.outputs.append(output)
-        result.carried.append(after)
-    return result
+        taught[:, t] = share > 0 and random.random(batch) < share
+    loop = _Loop(
+        run,
+        [model],
+        feedback_first=count(first, "first"),
+        feedback_count=count(size or 0, "size"),
+        choice=_choice(choice),
+        from_probabilities=int(from_probabilities),
+        as_number=int(as_number),
+        straight_through=int(straight_through),
+    )
+    known = {state.key for state in model.states}
+    for key in states or {}:
+        if key not in known:
+            raise InvalidArgumentError(f"expected the name of a state ({', '.join(known) or 'none'}), received '{key}'")
+    given = {**{state.key: np.zeros((batch, state.units)) for state in model.states}, **(states or {})}
+    initial = {key: item if isinstance(item, Value) else run.value(item) for key, item in given.items()}
+    fed = np.zeros((batch, steps, primer.shape[2]), np.float32)
+    if taught.any():
+        if targets is None:
+            raise InvalidArgumentError("expected targets for teacher forcing")
+        targets = floats(targets)[:, : steps - 1]
+        require_shape(targets, (batch, steps - 1, primer.shape[2]), "targets (all but the last)")
+        fed[:, :-1] = targets
+    loop.forward(
+        primer,
+        list(initial.values()),
+        outputs=steps,
+        targets=address(fed),
+        taught=taught.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)),
+        training=int(training),
+        seed=count(seed, "a seed"),
+    )
+    array = loop.read(_OUTPUTS, 0, (batch, steps, model.outputs[0].step_size))
+    return SelfFedRun(loop, primer, initial, array, taught)
+
+
+def _choice(choice: str | None) -> int:
+    if choice not in _CHOICES:
+        raise InvalidArgumentError(f"expected the choice 'largest', 'drawn' or None, received {choice!r}")
+    return _CHOICES[choice]
 
 
 # ── Nested ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass
 class NestedRun:
     """What a nested run made, as values: `run.backward` leaves their gradients in them."""
 
     run: Unrolled
-    x: list[Value]
-    """x[i]: (batch, features)"""
-    ir: list[Value]
-    """ir[i]: what the first model gave at outer step i."""
-    outputs: list[list[Value]]
-    """outputs[i][j]: (batch, width), zero in the rows that do not run so long."""
     counts: np.ndarray
     """(batch, outer steps)"""
-    carried: list[list[dict[str, Value]]]
-    """carried[i][j]: the second model's states after the step."""
+    flat: Array
+    """All outputs, row after row, run after run: (outputs, width)."""
+
+    def __init__(self, loop: _Loop, x: Array, counts: np.ndarray, flat: Array, answers: Array, policy: str) -> None:
+        self.run, self.counts, self.flat = loop._run, counts, flat
+        self._loop, self._x, self._answers, self._policy = loop, x, answers, policy
+        # [row, i, j]: whether there is such an output.
+        self._there = np.arange(counts.max(initial=0)) < counts[..., np.newaxis]
+
+    @property
+    def x(self) -> list[Value]:
+        """x[i]: (batch, features)"""
+        return self._loop.values(_X, _by_time(*self._x.shape), whole=self._x)
+
+    @property
+    def ir(self) -> list[Value]:
+        """ir[i]: what the first model gave at outer step i."""
+        return self._loop.values(_ANSWERS, _by_time(*self._answers.shape), whole=self._answers)
+
+    @property
+    def outputs(self) -> list[list[Value]]:
+        """outputs[i][j]: (batch, width), zero in the rows that do not run so long."""
+        return self._by_step(self._loop.values(_OUTPUTS, self._ragged(self.flat.shape[1]), whole=self.flat))
+
+    @property
+    def carried(self) -> list[list[dict[str, Value]]]:
+        """carried[i][j]: the second model's states after the step; a row that does not run so long has that of its last one,
+        and no gradient there."""
+        below = self._loop._models[1].states
+        first = len(self._loop.states) - len(below)
+        series = [
+            self._by_step(self._loop.values(_STATES, self._held(state.units), first + index))
+            for index, state in enumerate(below)
+        ]
+        keys = [state.key for state in below]
+        return [
+            [{key: values[i][j] for key, values in zip(keys, series)} for j in range(number)]
+            for i, number in enumerate(self._numbers())
+        ]
 
     def padded(self) -> Array:
         """(batch, outer, longest, width), zeros behind each run's end."""
-        longest = max((len(series) for series in self.outputs), default=0)
-        width = next((value.array.shape[1] for series in self.outputs for value in series), 0)
-        result = np.zeros((len(self.counts), len(self.outputs), longest, width), np.float32)
-        for i, series in enumerate(self.outputs):
-            for j, value in enumerate(series):
-                result[:, i, j] = value.array
-        return result
+        return self._pad(self.flat)
 
     def backward(self, gradient: Any) -> dict[Model, dict[str, Array]]:
-        """From the gradient of `padded()`."""
+        """From the gradient of `padded()`, or of `flat`."""
         gradient = floats(gradient)
-        require_shape(gradient, self.padded().shape, "a gradient of the padded outputs")
-        return self.run.backward(
-            (value, gradient[:, i, j]) for i, series in enumerate(self.outputs) for j, value in enumerate(series)
-        )
+        if gradient.ndim == 2:
+            require_shape(gradient, self.flat.shape, "a gradient of the outputs")
+            return self._loop.backward(gradient)
+        require_shape(gradient, (*self._there.shape, self.flat.shape[1]), "a gradient of the padded outputs")
+        return self._loop.backward(gradient[self._there])
+
+    # ── Detail ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _numbers(self) -> list[int]:
+        """The longest run of each outer step."""
+        return [int(number) for number in self.counts.max(axis=0, initial=0)]
+
+    def _pad(self, flat: Array) -> Array:
+        padded = np.zeros((*self._there.shape, flat.shape[1]), np.float32)
+        padded[self._there] = flat
+        return padded
+
+    def _by_step(self, values: list[Value]) -> list[list[Value]]:
+        ends = np.cumsum([0, *self._numbers()])
+        return [values[start:end] for start, end in zip(ends, ends[1:])]
+
+    def _cut(self, padded: NDArray[Any]) -> list[Any]:
+        return [padded[:, i, j] for i, number in enumerate(self._numbers()) for j in range(number)]
+
+    def _join(self, values: Array) -> Array:
+        padded = np.zeros((*self._there.shape, values.shape[-1]), np.float32)
+        for target, value in zip(self._cut(padded), values):
+            target[...] = value
+        return padded[self._there]
+
+    def _ragged(self, width: int) -> _Layout:
+        return _Layout((len(self.flat), width), lambda flat: self._cut(self._pad(flat)), self._join)
+
+    def _held(self, width: int) -> _Layout:
+        """Of states, which a row keeps where it does not run."""
+        total = self.counts.sum(axis=1)
+        begins = np.cumsum(total) - total
+        made = np.cumsum(self.counts, axis=1)[..., np.newaxis] - self.counts[..., np.newaxis]
+        last = made + np.minimum(np.arange(self._there.shape[2]) + 1, self.counts[..., np.newaxis]) - 1
+        # Before a row's first step, and where each run begins from zero and there is none, the state is zero.
+        is_zero = (last < 0) | ((self._policy == "reset") & (self.counts[..., np.newaxis] == 0))
+        place = np.where(is_zero, len(self.flat), begins[:, np.newaxis, np.newaxis] + last)
+
+        def cut(flat: Array) -> list[Array]:
+            return self._cut(np.concatenate([flat, np.zeros((1, width), np.float32)])[place])
+
+        def join(values: Array) -> Array:
+            flat = np.zeros((len(self.flat) + 1, width), np.float32)
+            for at, value in zip(self._cut(place), values):
+                np.add.at(flat, at, value)
+            return flat[:-1]
+
+        return _Layout((len(self.flat), width), cut, join)
 
 
 def nested(
@@ -327,49 +623,27 @@ def nested(
     in which the one before it ended ("carry"), from zero ("reset"), or from states that the answer gives ("given"): the
     answer itself, or what the model `initial_state` makes of it. feedback: the second model's last output stands behind
     the answer in its input. upward: the second model's last output stands behind the sample in the first one's input.
+    training: as for `self_feeding`.
+
+    Without `feedback` and `upward` all steps of all rows are computed as one sequence; rows that have ended cost nothing.
     """
     x = floats(x)
+    width = second.outputs[0].step_size
+    features = first.inputs[0].step_size - (width if upward else 0)
+    if x.ndim != 3 or x.shape[2] != features:
+        raise InvalidArgumentError(f"expected x (batch, steps, {features}), received {x.shape}")
     numbers = np.broadcast_to(np.asarray(counts, int), x.shape[:2])
     if (numbers < 0).any():
         raise InvalidArgumentError("expected counts of 0 or more")
-    batch, width = len(x), (second.outputs[0].shape or (1,))[-1] or 1
-    zero = {state.key: run.value(np.zeros((batch, state.units))) for state in second.states}
-    blank = run.value(np.zeros((batch, width)))
-    above: Mapping[str, Value] | None = None
-    below, last = dict(zero), blank
-    result = NestedRun(run, [], [], [], numbers, [])
-    draws = seed
-    for i in range(x.shape[1]):
-        sample = run.value(x[:, i])
-        result.x.append(sample)
-        ir, above = run.step(first, run.concatenate([sample, last]) if upward else sample, above, training, draws)
-        draws += 1
-        result.ir.append(ir)
-        fed = last if policy == "carry" else blank
-        if policy == "reset":
-            below = dict(zero)
-        elif policy == "given":
-            source = ir if initial_state is None else run.step(initial_state, ir, None, training, draws)[0]
-            place, given = 0, {}
-            for state in second.states:
-                given[state.key] = run.part(source, place, state.units)
-                place += state.units
-            runs = numbers[:, i] > 0
-            below = {key: run.where(runs, value, below[key]) for key, value in given.items()}
-        series: list[Value] = []
-        states: list[dict[str, Value]] = []
-        for j in range(int(numbers[:, i].max(initial=0))):
-            rows = numbers[:, i] > j
-            output, after = run.step(second, run.concatenate([ir, fed]) if feedback else ir, below, training, draws)
-            draws += 1
-            below = {key: run.where(rows, value, below[key]) for key, value in after.items()}
-            series.append(run.where(rows, output, blank))
-            fed = run.where(rows, output, fed)
-            last = run.where(rows, output, last)
-            states.append(below)
-        result.outputs.append(series)
-        result.carried.append(states)
-    return result
+    if policy not in _POLICIES:
+        raise InvalidArgumentError(f"expected the policy 'carry', 'reset' or 'given', received {policy!r}")
+    models = [first, second] if initial_state is None or policy != "given" else [first, second, initial_state]
+    loop = _Loop(run, models, policy=_POLICIES[policy], feedback=int(feedback), upward=int(upward))
+    steps = np.ascontiguousarray(numbers, np.uintp)
+    loop.forward(x, counts=sizes(steps), counts_per_row=1, training=int(training), seed=count(seed, "a seed"))
+    flat = loop.read(_OUTPUTS, 0, (int(numbers.sum()), width))
+    answers = loop.read(_ANSWERS, 0, (*x.shape[:2], first.outputs[0].step_size))
+    return NestedRun(loop, x, numbers, flat, answers, policy)
 
 
 # ── Who depends on whom ─────────────────────────────────────────────────────────────────────────────────

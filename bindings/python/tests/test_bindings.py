@@ -31,6 +31,8 @@ STRUCTS = {
     "cadenza_nested_info": _bindings.NestedInfo,
     "cadenza_nested_item": _bindings.NestedItem,
     "cadenza_tape_options": _bindings.TapeOptions,
+    "cadenza_unrolled_options": _bindings.UnrolledOptions,
+    "cadenza_unrolled_batch": _bindings.UnrolledBatch,
     "cadenza_loss": _bindings.Loss,
     "cadenza_optimizer": _bindings.Optimizer,
     "cadenza_trainer_options": _bindings.TrainerOptions,
@@ -46,6 +48,7 @@ HANDLES = {
     "cadenza_ragged": _bindings.RaggedHandle,
     "cadenza_nested": _bindings.NestedHandle,
     "cadenza_tape": _bindings.TapeHandle,
+    "cadenza_unrolled": _bindings.UnrolledHandle,
     "cadenza_trainer": _bindings.TrainerHandle,
 }
 
