@@ -32,6 +32,8 @@ public final class PackedMatrix {
 
     /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
     var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: precision.rawValue) }
+    /// Floats of a row of sums in panel order.
+    var width: Int { biasBuffer.count }
     /// [blocks][gates][16]
     public var bias: UnsafePointer<Float> { UnsafePointer(biasBuffer.floats) }
 
