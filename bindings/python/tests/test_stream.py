@@ -124,6 +124,27 @@ def test_out_receives_the_answer_and_is_returned(rain, stream):
     assert not strided[:, 1:].any()
 
 
+def test_the_same_out_again_and_again(rain):
+    """The library then writes into it itself."""
+    stream, other = rain.stream(), rain.stream()
+    x, flat, deep = samples(12, 3), np.zeros(1, np.float32), np.zeros((1, 1), np.float32)
+    for step in range(12):
+        out, sample = (deep, x[step : step + 1]) if step % 6 > 3 else (flat, x[step])
+        assert stream.step(sample, out=out) is out
+        assert_same_bits(out.reshape(1), other.step(x[step]))
+        assert stream.position == step + 1
+    for wrong in (flat, np.zeros(1)):
+        with pytest.raises(cadenza.InvalidArgumentError, match="expected out"):
+            stream.step(x[:1], out=wrong)
+    assert_same_bits(stream.step(x[0]), other.step(x[0]))  # an array of its own
+    aside = np.zeros(2, np.float32)[::2]
+    for _ in range(4):
+        assert_same_bits(stream.step(x[0], out=aside).copy(), other.step(x[0]))
+    stream.close()
+    with pytest.raises(cadenza.CadenzaError, match="closed"):
+        stream.step(x[0], out=flat)
+
+
 def test_out_of_another_shape_or_type(stream):
     for out, message in (
         (np.zeros(2, np.float32), r"out of shape \(1,\), received \(2,\)"),
