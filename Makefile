@@ -117,7 +117,7 @@ install: library
 
 .PHONY: clean
 clean:
-	@rm -rf .build build .venv .venv-bench
+	@rm -rf .build .build-fuzz build .venv .venv-bench
 
 .PHONY: help
 help:
