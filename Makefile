@@ -17,7 +17,8 @@ WORDS   ?=
 
 OBJECTS := .build/release/cadenza.product/Objects.LinkFileList
 LINK    := $(CC) -shared -fuse-ld=lld -Wl,-soname,libcadenza.so.$(MAJOR) -Wl,--version-script=Sources/CadenzaABI/cadenza.map \
-           -Wl,--gc-sections -Wl,--icf=all -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined
+           -Wl,--gc-sections -Wl,--icf=all -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined \
+           -nostartfiles -Wl,--pack-dyn-relocs=relr,--use-android-relr-tags,-init=cz_relocate# see Sources/CSystem/relocate.c
 
 # Swift decides what is to be compiled; the second make links where that gave new objects.
 .PHONY: library

@@ -252,6 +252,9 @@ struct Moment {
 class Operation {
     func run(_ moment: Moment) {}
 
+    /// Keeps its input's products from step to step, where it can.
+    func keepsProducts(rows: Int, _ kernels: UnsafePointer<cz_kernels>, _ workspace: Workspace) throws(Failure) -> KeptProducts? { nil }
+
     /// Applies an activation to its first output from now on; false where it cannot.
     func applies(_ activation: cz_activation) -> Bool { false }
 }

@@ -32,8 +32,13 @@ public final class PackedMatrix {
 
     /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
     var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: precision.rawValue) }
+    /// Floats of a row of sums in panel order.
+    var width: Int { biasBuffer.count }
     /// [blocks][gates][16]
     public var bias: UnsafePointer<Float> { UnsafePointer(biasBuffer.floats) }
+
+    /// The inputs that a panel has room for: halves come in pairs.
+    private var pairedInputs: Int { precision == .bfloat16 ? (inputs + 1) / 2 * 2 : inputs }
 
     /// Packs a matrix [inputs][columns]; bias: [columns], or nil for zeros.
     func fill(_ weight: Weight, bias: UnsafePointer<Float>? = nil) throws(Failure) {
@@ -42,7 +47,7 @@ public final class PackedMatrix {
         let size = weight.precision.size
         if weight.precision != precision {
             precision = weight.precision
-            panelBuffer = try AlignedBuffer(count: inputs * biasBuffer.count / 4 * size)
+            panelBuffer = try AlignedBuffer(count: biasBuffer.count / 4 * size * pairedInputs)
             scaleBuffer = try AlignedBuffer(count: weight.scales == nil ? 0 : biasBuffer.count)
         }
         let matrix = UnsafeRawPointer(narrow.map { UnsafePointer($0.floats) } ?? weight.values)
@@ -53,13 +58,21 @@ public final class PackedMatrix {
             for gate in gates {
                 let column = gate * units + block * 16
                 for k in 0..<inputs {
-                    (panel + k * 16 * size).copyMemory(from: matrix + (k * columns + column) * size, byteCount: lanes * size)
+                    let values = matrix + (k * columns + column) * size
+                    if precision == .bfloat16 {
+                        for lane in 0..<lanes {
+                            panel.storeBytes(of: values.load(fromByteOffset: lane * 2, as: UInt16.self),
+                                             toByteOffset: k / 2 * 64 + lane * 4 + k % 2 * 2, as: UInt16.self)
+                        }
+                    } else {
+                        (panel + k * 16 * size).copyMemory(from: values, byteCount: lanes * size)
+                    }
                 }
                 if let bias { (biasBuffer.floats + place).copy(from: bias + column, count: lanes) }
                 if precision == .int8, let scales = weight.scales {
                     (scaleBuffer.floats + place).copy(from: scales.floats + column, count: lanes)
                 }
-                panel += inputs * 16 * size
+                panel += pairedInputs * 16 * size
                 place += 16
             }
         }

@@ -5,14 +5,17 @@ final class Program {
     let capacity: Int
     let inputs: [Tensor]
     let outputs: [Tensor]
+    /// Products of the input that is repeated.
+    let kept: [KeptProducts]
     private let operations: ObjectList<Operation>
     private let workspace: Workspace
 
     /// - Parameters:
     ///   - times: for each input with a time axis its length.
     ///   - streaming: whether recurrent layers carry their states from and to a stream's; time is then 1.
+    ///   - repeated: an input that stays the same over several steps; its products are kept.
     ///   - callers: where inputs lie and outputs are wanted; nil: in buffers of the program's own.
-    init(_ model: Model, capacity: Int, times: [Int], streaming: Bool, callers: Rows? = nil) throws(Failure) {
+    init(_ model: Model, capacity: Int, times: [Int], streaming: Bool, repeated: Int? = nil, callers: Rows? = nil) throws(Failure) {
         self.capacity = capacity
         workspace = Workspace()
         var tensors: [Tensor?] = Array(repeating: nil, count: model.values.count)
@@ -27,6 +30,7 @@ final class Program {
         // By value: what makes it, and how often it is used.
         var makers: [Operation?] = Array(repeating: nil, count: model.values.count)
         let uses = model.uses
+        var kept: [KeptProducts] = []
         for node in model.nodes where !node.inputs.isEmpty {
             let inputs = node.inputs.map { tensors[$0]! }
             let shapes = try node.layer.outputShapes(inputs.map { $0.shape })
@@ -53,6 +57,10 @@ final class Program {
             if let operation = try node.layer.operation(&binding) {
                 operations.append(operation)
                 makers[node.outputs[0]] = operation
+                if let repeated, node.inputs[0] == model.inputs[repeated].value,
+                   let products = try operation.keepsProducts(rows: capacity, model.kernels, workspace) {
+                    kept.append(products)
+                }
             }
             for (i, output) in node.outputs.enumerated() {
                 var tensor = binding.outputs[i]
@@ -61,6 +69,7 @@ final class Program {
             }
         }
         self.operations = ObjectList(operations)
+        self.kept = kept
         inputs = model.inputs.map { tensors[$0.value]! }
         outputs = model.outputs.map { tensors[$0.value]! }
     }

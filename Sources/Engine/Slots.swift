@@ -17,6 +17,8 @@ public final class Slots {
     public private(set) var steps: UInt64 = 0
 
     private let program: Program
+    /// The weights that the program's kept products are of.
+    private var version: Int
     private let parked: AlignedBuffer
     private var current: AlignedBuffer
     private var next: AlignedBuffer
@@ -29,13 +31,15 @@ public final class Slots {
     private let freshOfRow: UnsafeMutablePointer<UInt8>
     private let positions: UnsafeMutablePointer<UInt64>
 
-    public init(_ model: Model, rows: Int) throws(Failure) {
+    /// - Parameter repeated: an input that stays the same over several steps of a row.
+    public init(_ model: Model, rows: Int, repeated: Int? = nil) throws(Failure) {
         guard rows >= 1 else { throw Failure(.invalidArgument, "the batch is \(rows), expected 1 or more") }
         guard model.canStream else { throw Failure(.cannotStream, "the model cannot stream: \(model.obstacle)") }
         self.model = model
         self.rows = rows
         size = model.stateSize
-        program = try Program(model, capacity: rows, times: model.inputs.map { _ in 1 }, streaming: true)
+        program = try Program(model, capacity: rows, times: model.inputs.map { _ in 1 }, streaming: true, repeated: repeated)
+        version = model.version
         let count = try multiplied(rows, max(1, size))
         parked = try AlignedBuffer(count: count)
         current = try AlignedBuffer(count: count)
@@ -98,6 +102,7 @@ public final class Slots {
             let moved = rowOfSlot[active]
             copy(current, active, current, slot)
             copy(next, active, next, slot)
+            for products in program.kept { products.move(active, to: slot) }
             rowOfSlot[slot] = moved
             freshOfSlot[slot] = freshOfSlot[active]
             slotOfRow[moved] = slot
@@ -131,6 +136,10 @@ public final class Slots {
             try model.reportBadID(check.embedding, ids.data, count: active &* ids.count, input: check.input)
         }
         for slot in 0..<active { freshOfSlot[slot] = freshOfRow[rowOfSlot[slot]] }
+        if version != model.version {
+            for products in program.kept { products.forget() }
+            version = model.version
+        }
         program.run(Moment(rows: active, state: UnsafePointer(current.floats), next: next.floats, stride: size,
                            fresh: UnsafePointer(freshOfSlot)))
     }

@@ -116,15 +116,18 @@ final class Loop {
 
     /// - Parameters:
     ///   - driverInput: the model's input that the driver's values go to.
+    ///   - repeatsDriver: whether the driver's values stay the same for a run.
     ///   - upwardInput: likewise for the values of the loop below.
     init(_ model: Model, rows: Int, options: LoopOptions, driverWidth: Int, driverInput: Int = 0,
-         upwardWidth: Int = 0, upwardInput: Int = 0) throws(Failure) {
+         repeatsDriver: Bool = false, upwardWidth: Int = 0, upwardInput: Int = 0) throws(Failure) {
         self.options = options
         self.rows = rows
         self.driverWidth = driverWidth
         self.driverInput = driverInput
         self.upwardWidth = upwardWidth
-        let slots = try Slots(model, rows: rows)
+        // Nothing else goes where the driver fills the input.
+        let isRepeated = repeatsDriver && model.inputs.indices.contains(driverInput) && model.inputs[driverInput].stepSize == driverWidth
+        let slots = try Slots(model, rows: rows, repeated: isRepeated && driverWidth > 0 ? driverInput : nil)
         self.slots = slots
         kernels = slots.kernels
         _ = try outputSize(slots, options.output, "the generator")

@@ -123,7 +123,7 @@ public final class Nested {
             let level = below[index].options
             try Nested.check(level, level: index + 1)
             let loop = try Loop(below[index].model, rows: rows, options: level.loop, driverWidth: level.drive == .input ? widths[index] : 0,
-                                driverInput: level.driverInput, upwardWidth: upwardWidth, upwardInput: upwardInput)
+                                driverInput: level.driverInput, repeatsDriver: true, upwardWidth: upwardWidth, upwardInput: upwardInput)
             loops.insert(loop, at: 0)
             heads.insert(try Nested.head(level, loop, width: widths[index], level: index + 1), at: 0)
             upwardWidth = try Nested.upwardWidth(level, loop, level: index + 1)

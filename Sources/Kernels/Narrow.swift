@@ -29,8 +29,15 @@ struct Weights {
     /// Those from a panel on; `inputs`: the panels' length.
     @inline(always)
     func panel(_ panel: Int, inputs: Int) -> Weights {
-        Weights(panels: panels + (panel &* inputs &* 64) &>> kind, scales: scales.map { $0 + panel &* 16 }, kind: kind)
+        Weights(panels: panels + panel &* place(inputs), scales: scales.map { $0 + panel &* 16 }, kind: kind)
     }
+}
+
+extension Weights {
+    /// How many bytes into a panel the weights of input k begin, where k is even or they are no halves; at k = inputs the
+    /// next panel does.
+    @inline(always)
+    fileprivate func place(_ k: Int) -> Int { kind == 1 ? ((k &+ 1) &>> 1) &* 64 : (k &* 64) &>> kind }
 }
 
 extension Sums {
@@ -64,9 +71,7 @@ extension Sums {
         memory.with { sums in
             begin(sums, 1, panels)
             var tile = Tile<1, 4>(sums, stride: 0)
-            recurrent.isHalf
-                ? tile.add(h, units, recurrent, panels, 32) { Vector(bfloat16: $0) }
-                : tile.add(h, units, recurrent, panels, 16) { Vector(int8: $0) }
+            recurrent.isHalf ? tile.addHalves(h, units, recurrent, panels) : tile.addBytes(h, units, recurrent, panels)
             tile.write(sums, stride: 0)
             finish(sums, 1, panels)
         }
@@ -138,32 +143,85 @@ extension Weights {
     /// `count` weights of each lane of the first panel as floats.
     @inline(never)
     fileprivate func widen(_ first: Int, _ out: UnsafeMutablePointer<Float>, _ count: Int) {
-        for k in 0..<count {
-            let place = panels + (first &+ k) &* 64 &>> kind
-            (isHalf ? Vector(bfloat16: place) : Vector(int8: place)).store(out + k &* 16)
+        let weights = panels + place(first)
+        if isHalf {
+            for k in 0..<count {
+                let pair = Pair(weights + place(k &- k % 2))
+                (k % 2 == 0 ? pair.first : pair.second).store(out + k &* 16)
+            }
+        } else {
+            for k in 0..<count { Vector(int8: weights + k &* 16).store(out + k &* 16) }
         }
     }
 }
 
-extension Tile<1, 4> {
-    /// Adds x·W of one row; `widened` are sixteen weights of `size` bytes.
+/// Sixteen halves of each of two inputs.
+private struct Pair {
+    private let words: Bits
+
     @inline(always)
-    fileprivate mutating func add(_ x: UnsafePointer<Float>, _ inputs: Int, _ weights: Weights, _ panels: Int, _ size: Int,
-                                  _ widened: (UnsafeRawPointer) -> Vector) {
+    init(_ pointer: UnsafeRawPointer) { words = Vector(aligned: pointer.assumingMemoryBound(to: Float.self)).bits }
+
+    /// Those of the first input, widened.
+    @inline(always)
+    var first: Vector { Vector(bits: words &<< 16) }
+    /// Those of the second.
+    @inline(always)
+    var second: Vector { Vector(bits: words & Bits(0xFFFF_0000)) }
+}
+
+extension Tile<1, 4> {
+    /// Adds x·W of one row, W of halves.
+    @inline(always)
+    fileprivate mutating func addHalves(_ x: UnsafePointer<Float>, _ inputs: Int, _ weights: Weights, _ panels: Int) {
+        let a = weights.bytes, b = weights.panel(panels > 1 ? 1 : 0, inputs: inputs).bytes
+        let c = weights.panel(panels > 2 ? 2 : 0, inputs: inputs).bytes, d = weights.panel(panels > 3 ? 3 : 0, inputs: inputs).bytes
+        var (sumA, sumB, sumC, sumD) = (self[0], self[1], self[2], self[3])
+        var k = 0
+        while k &+ 2 <= inputs {
+            let first = Vector(x[k]), second = Vector(x[k &+ 1]), place = k &* 32
+            // Between two prefetches the compiler takes loads together: all of them would not fit into the registers.
+            let pairA = Pair(a + place)
+            sumA = fused(second, pairA.second, fused(first, pairA.first, sumA))
+            cz_prefetch(a + (place &+ 512))
+            let pairB = Pair(b + place)
+            sumB = fused(second, pairB.second, fused(first, pairB.first, sumB))
+            cz_prefetch(b + (place &+ 512))
+            let pairC = Pair(c + place)
+            sumC = fused(second, pairC.second, fused(first, pairC.first, sumC))
+            cz_prefetch(c + (place &+ 512))
+            let pairD = Pair(d + place)
+            sumD = fused(second, pairD.second, fused(first, pairD.first, sumD))
+            cz_prefetch(d + (place &+ 512))
+            k &+= 2
+        }
+        if k < inputs {
+            let last = Vector(x[k]), place = k &* 32
+            sumA = fused(last, Pair(a + place).first, sumA)
+            sumB = fused(last, Pair(b + place).first, sumB)
+            sumC = fused(last, Pair(c + place).first, sumC)
+            sumD = fused(last, Pair(d + place).first, sumD)
+        }
+        (self[0], self[1], self[2], self[3]) = (sumA, sumB, sumC, sumD)
+    }
+
+    /// The same, W of bytes.
+    @inline(always)
+    fileprivate mutating func addBytes(_ x: UnsafePointer<Float>, _ inputs: Int, _ weights: Weights, _ panels: Int) {
         let a = weights.bytes, b = weights.panel(panels > 1 ? 1 : 0, inputs: inputs).bytes
         let c = weights.panel(panels > 2 ? 2 : 0, inputs: inputs).bytes, d = weights.panel(panels > 3 ? 3 : 0, inputs: inputs).bytes
         // Of its own the compiler would not keep them in registers.
         var (sumA, sumB, sumC, sumD) = (self[0], self[1], self[2], self[3])
         for k in 0..<inputs {
-            let value = Vector(x[k]), place = k &* size
+            let value = Vector(x[k]), place = k &* 16
             cz_prefetch(a + (place &+ 512))
             cz_prefetch(b + (place &+ 512))
             cz_prefetch(c + (place &+ 512))
             cz_prefetch(d + (place &+ 512))
-            sumA = fused(value, widened(a + place), sumA)
-            sumB = fused(value, widened(b + place), sumB)
-            sumC = fused(value, widened(c + place), sumC)
-            sumD = fused(value, widened(d + place), sumD)
+            sumA = fused(value, Vector(int8: a + place), sumA)
+            sumB = fused(value, Vector(int8: b + place), sumB)
+            sumC = fused(value, Vector(int8: c + place), sumC)
+            sumD = fused(value, Vector(int8: d + place), sumD)
         }
         (self[0], self[1], self[2], self[3]) = (sumA, sumB, sumC, sumD)
     }

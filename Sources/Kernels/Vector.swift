@@ -31,10 +31,6 @@ struct Vector {
         if count >= 16 { self.init(pointer) } else { self = firstLanes(pointer, count) }
     }
 
-    /// Loads sixteen upper halves of floats.
-    @inline(always)
-    init(bfloat16 pointer: UnsafeRawPointer) { lanes = cz_from_bf16(pointer) }
-
     /// Loads sixteen bytes with signs.
     @inline(always)
     init(int8 pointer: UnsafeRawPointer) { lanes = cz_from_int8(pointer) }

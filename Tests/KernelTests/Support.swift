@@ -110,7 +110,8 @@ final class Packed {
         var row: [Float] = []
         if kind == CZ_INT8 { for gate in chosen { row += scales[(gate * units)..<((gate + 1) * units)] } }
         let inOrder = Guarded(panels(row, units: units, gates: chosen.count))
-        let narrow = Guarded([Float](repeating: 0, count: floats.count / (kind == CZ_INT8 ? 4 : 2)))
+        let paired = inputs + (kind == CZ_BF16 ? inputs % 2 : 0), count = inputs == 0 ? 0 : floats.count / (inputs * 16)
+        let narrow = Guarded([Float](repeating: 0, count: count * paired * 16 / (kind == CZ_INT8 ? 4 : 2)))
         let bytes = UnsafeMutableRawPointer(narrow.pointer)
         for i in 0..<floats.count {
             let value = floats.pointer[i]
@@ -118,7 +119,9 @@ final class Packed {
                 let scale = inOrder.pointer[i / (inputs * 16) * 16 + i % 16]
                 bytes.storeBytes(of: value == 0 ? 0 : Int8((value / scale).rounded()), toByteOffset: i, as: Int8.self)
             } else {
-                bytes.storeBytes(of: UInt16(value.bitPattern >> 16), toByteOffset: 2 * i, as: UInt16.self)
+                let panel = i / (inputs * 16), k = i / 16 % inputs
+                bytes.storeBytes(of: UInt16(value.bitPattern >> 16),
+                                 toByteOffset: panel * paired * 32 + k / 2 * 64 + i % 16 * 4 + k % 2 * 2, as: UInt16.self)
             }
         }
         owners = [narrow, inOrder]

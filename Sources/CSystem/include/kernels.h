@@ -12,8 +12,9 @@
  * NaN goes in and comes out; nothing traps. Sizes are the caller's promise: not negative, and products of them
  * within memory.
  *
- * Narrow weights. Instead of floats, panels may hold their upper halves (CZ_BF16), or whole numbers of a byte (CZ_INT8), in
- * the same order. Halves are widened, which is exact, and make the very same chain. Of whole numbers the sum
+ * Narrow weights. Instead of floats, panels may hold their upper halves (CZ_BF16), or whole numbers of a byte (CZ_INT8).
+ * Whole numbers are in the same order. Halves of two inputs share a word of 32 bits, so that one instruction widens each:
+ * for k = 0, 2, 4 … the 16 words W[k + 1][…] << 16 | W[k][…], with W[inputs][…] zero. Halves are widened, which is exact, and make the very same chain. Of whole numbers the sum
  * of products is a chain of its own, from zero: start + scale·(Σ_k x[k]·W[k]), the last step by fused multiply-add where the
  * level has it. A layer's products with x and with h are two such chains, the second starting from the first.
  *

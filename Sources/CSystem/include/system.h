@@ -12,6 +12,9 @@ void cz_free(void *);
 /* memmove: the two may overlap. */
 static inline void cz_copy(void *to, const void *from, size_t bytes) { __builtin_memmove(to, from, bytes); }
 
+/* Whether the bytes of the two are the same. */
+static inline int cz_same(const void *a, const void *b, size_t bytes) { return __builtin_memcmp(a, b, bytes) == 0; }
+
 /* A file mapped read-only. On failure returns -1 and leaves errno's text in `why`. An empty file maps to
  * address NULL, size 0. */
 int cz_map_file(const char *path, const void **address, size_t *size, char *why, size_t why_size);

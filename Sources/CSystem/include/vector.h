@@ -48,11 +48,7 @@ CZ_INLINE cz_bits cz_bits_shift_left(cz_bits x, uint32_t count) { return x << co
 /* Of two's complement integers: keeps the sign. */
 CZ_INLINE cz_bits cz_lanes_shift_right(cz_bits x, uint32_t count) { return (cz_bits)((cz_lanes)x >> (int32_t)count); }
 
-/* Sixteen upper halves of floats, and sixteen bytes with signs, as floats. */
-static inline __attribute__((always_inline)) cz_floats cz_from_bf16(const void *address) {
-    typedef uint16_t halves __attribute__((ext_vector_type(16)));
-    return (cz_floats)(__builtin_convertvector(*(const halves *)address, cz_bits) << 16);
-}
+/* Sixteen bytes with signs, as floats. */
 static inline __attribute__((always_inline)) cz_floats cz_from_int8(const void *address) {
     typedef int8_t bytes __attribute__((ext_vector_type(16)));
     return __builtin_convertvector(__builtin_convertvector(*(const bytes *)address, cz_lanes), cz_floats);

@@ -54,6 +54,11 @@ public class Cell {
 
 /// A cell bound to buffers.
 class CellStep {
+    /// The input's products of the step before, where they are kept.
+    final var kept: KeptProducts?
+    /// What the input is multiplied with; nil where its products cannot be kept.
+    var inputWeights: PackedMatrix? { nil }
+
     /// Writes from now on what `answer` says at each step, too; false where it cannot.
     func writes(_ answer: UnsafePointer<cz_answer>) -> Bool { false }
 
@@ -61,6 +66,66 @@ class CellStep {
     /// (`from`) and after (`to`), with their strides between rows, apart from one another. Allocates nothing.
     func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
              from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {}
+}
+
+/// The products of an input that stays the same over several steps: bias + x·W of each row, made anew where x has changed.
+/// The chain goes on from them with the state's products, so the bits are those of a step that makes both.
+final class KeptProducts {
+    /// Floats of a row of sums.
+    let width: Int
+    private let weights: PackedMatrix
+    private let kernels: UnsafePointer<cz_kernels>
+    private let rows: Int
+    /// [rows][inputs], [rows][width], [rows]: 1 where there are any.
+    private let inputs: UnsafeMutablePointer<Float>
+    private let sums: UnsafeMutablePointer<Float>
+    private let isThere: UnsafeMutablePointer<UInt8>
+
+    init(_ weights: PackedMatrix, rows: Int, _ kernels: UnsafePointer<cz_kernels>, _ workspace: Workspace) throws(Failure) {
+        self.weights = weights
+        self.rows = rows
+        self.kernels = kernels
+        width = weights.width
+        inputs = try workspace.floats(multiplied(rows, weights.inputs))
+        sums = try workspace.floats(multiplied(rows, width))
+        isThere = try workspace.bytes(rows)
+    }
+
+    /// Those of the rows of x, [rows][width].
+    func of(_ x: UnsafePointer<Float>, _ xStride: Int, rows: Int) -> UnsafePointer<Float> {
+        var row = 0
+        while row < rows {
+            let first = row
+            while row < rows, !isSame(row, x + row &* xStride) { row &+= 1 }
+            if row > first { make(first..<row, x, xStride) }
+            row &+= 1
+        }
+        return UnsafePointer(sums)
+    }
+
+    private func isSame(_ row: Int, _ x: UnsafePointer<Float>) -> Bool {
+        isThere[row] != 0 && cz_same(x, inputs + row &* weights.inputs, weights.inputs &* 4) != 0
+    }
+
+    private func make(_ range: Range<Int>, _ x: UnsafePointer<Float>, _ xStride: Int) {
+        var panels = weights.weights
+        kernels.pointee.affine_packed(x + range.lowerBound &* xStride, xStride, range.count, weights.inputs, &panels, width,
+                                      weights.bias, 0, sums + range.lowerBound &* width, width)
+        for row in range {
+            (inputs + row &* weights.inputs).copy(from: x + row &* xStride, count: weights.inputs)
+            isThere[row] = 1
+        }
+    }
+
+    /// A row takes another's place.
+    func move(_ from: Int, to: Int) {
+        (inputs + to &* weights.inputs).copy(from: inputs + from &* weights.inputs, count: weights.inputs)
+        (sums + to &* width).copy(from: sums + from &* width, count: width)
+        isThere[to] = isThere[from]
+    }
+
+    /// The weights have changed.
+    func forget() { isThere.update(repeating: 0, count: rows) }
 }
 
 /// The sums of a gated layer in plain order, for activations that look at a whole row (softmax …) and so

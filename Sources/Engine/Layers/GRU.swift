@@ -86,10 +86,12 @@ private struct GRUMatrices {
 private final class GRUStep: CellStep {
     private let kernels: UnsafePointer<cz_kernels>
     private var call: cz_gru
+    private let kernel: PackedMatrix
 
     init(_ cell: GRUCell, _ matrices: GRUMatrices, _ rows: Int, _ activation: cz_activation,
          _ recurrent: cz_activation, _ kernels: UnsafePointer<cz_kernels>, _ workspace: Workspace) throws(Failure) {
         self.kernels = kernels
+        kernel = matrices.kernel
         call = cz_gru()
         call.inputs = matrices.kernel.inputs
         call.units = cell.units
@@ -108,6 +110,8 @@ private final class GRUStep: CellStep {
         }
     }
 
+    override var inputWeights: PackedMatrix? { kernel }
+
     override func writes(_ answer: UnsafePointer<cz_answer>) -> Bool {
         call.answer = answer
         return true
@@ -116,8 +120,13 @@ private final class GRUStep: CellStep {
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         call.rows = rows
-        call.x = x
-        call.x_stride = xStride
+        if let kept {
+            call.start = kept.of(x, xStride, rows: rows)
+            call.start_stride = kept.width
+        } else {
+            call.x = x
+            call.x_stride = xStride
+        }
         call.h = from
         call.state_stride = fromStride
         call.h_out = to

@@ -60,10 +60,12 @@ private final class LSTMStep: CellStep {
     private let width: Int
     private let kernels: UnsafePointer<cz_kernels>
     private var call: cz_lstm
+    private let kernel: PackedMatrix
 
     init(_ kernel: PackedMatrix, _ recurrent: PackedMatrix, _ activation: cz_activation,
          _ recurrentActivation: cz_activation, _ kernels: UnsafePointer<cz_kernels>) {
         width = padded(kernel.units)
+        self.kernel = kernel
         self.kernels = kernels
         call = cz_lstm()
         call.inputs = kernel.inputs
@@ -75,6 +77,8 @@ private final class LSTMStep: CellStep {
         call.recurrent_activation = recurrentActivation
     }
 
+    override var inputWeights: PackedMatrix? { kernel }
+
     override func writes(_ answer: UnsafePointer<cz_answer>) -> Bool {
         call.answer = answer
         return true
@@ -83,8 +87,13 @@ private final class LSTMStep: CellStep {
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         call.rows = rows
-        call.x = x
-        call.x_stride = xStride
+        if let kept {
+            call.start = kept.of(x, xStride, rows: rows)
+            call.start_stride = kept.width
+        } else {
+            call.x = x
+            call.x_stride = xStride
+        }
         call.h = from
         call.c = from + width
         call.state_stride = fromStride

@@ -186,6 +186,15 @@ final class RNNOperation: Operation {
         answer.deallocate()
     }
 
+    override func keepsProducts(rows: Int, _ kernels: UnsafePointer<cz_kernels>,
+                                _ workspace: Workspace) throws(Failure) -> KeptProducts? {
+        var first: CellStep?
+        steps.with(0) { first = $0 }
+        guard let first, let weights = first.inputWeights else { return nil }
+        first.kept = try KeptProducts(weights, rows: rows, kernels, workspace)
+        return first.kept
+    }
+
     override func applies(_ activation: cz_activation) -> Bool {
         guard answers else { return false }
         answer.pointee.activation = activation
