@@ -971,7 +971,7 @@ typedef struct cadenza_unrolled_batch {
 } cadenza_unrolled_batch;
 
 /* Where it fails by other than its arguments (NaN among what is drawn from, memory), there is no last run. Buffers are kept
- * from run to run where batch, steps and counts are the same. */
+ * from run to run as far as they fit. */
 cadenza_status cadenza_unrolled_forward(cadenza_unrolled *unrolled, const cadenza_unrolled_batch *batch);
 
 /* What a run consists of. States are numbered as in cadenza_model_state_info, those of the model below behind the first one's. */

@@ -314,13 +314,14 @@ public final class UnrolledSelfFeeding: Unrolled {
         if tape == nil || batch != given.batch || primer != given.steps || outputs != given.outputs {
             hasRun = false
             hasGradients = false
+            let old = tape
             tape = nil
             let memory = Memory()
             taught = try memory.bytes(multiplied(given.batch, given.outputs))
             isJoined = try Indices(given.outputs)
             self.memory = memory
             tape = try WindowTape.make(parameters, Window(rows: given.batch, steps: steps), nil, inputGradient: true,
-                                       keepsStateGradients: options.keepsStateGradients, limit: left(parameters, after: 0))
+                                       keepsStateGradients: options.keepsStateGradients, limit: left(parameters, after: 0), old: old)
             batch = given.batch
             primer = given.steps
             outputs = given.outputs

@@ -616,6 +616,9 @@ def nested(
     upward: bool = False,
     training: bool = False,
     seed: int = 0,
+    choice: Choice | None = None,
+    from_probabilities: bool = False,
+    straight_through: bool = False,
 ) -> NestedRun:
     """`first` reads x (batch, steps, features); each of its answers drives a run of `second`, as in `cadenza.Nested`.
 
@@ -623,7 +626,7 @@ def nested(
     in which the one before it ended ("carry"), from zero ("reset"), or from states that the answer gives ("given"): the
     answer itself, or what the model `initial_state` makes of it. feedback: the second model's last output stands behind
     the answer in its input. upward: the second model's last output stands behind the sample in the first one's input.
-    training: as for `self_feeding`.
+    training: as for `self_feeding`, and so for feedback `choice`, `from_probabilities` and `straight_through`.
 
     Without `feedback` and `upward` all steps of all rows are computed as one sequence; rows that have ended cost nothing.
     """
@@ -638,7 +641,16 @@ def nested(
     if policy not in _POLICIES:
         raise InvalidArgumentError(f"expected the policy 'carry', 'reset' or 'given', received {policy!r}")
     models = [first, second] if initial_state is None or policy != "given" else [first, second, initial_state]
-    loop = _Loop(run, models, policy=_POLICIES[policy], feedback=int(feedback), upward=int(upward))
+    loop = _Loop(
+        run,
+        models,
+        policy=_POLICIES[policy],
+        feedback=int(feedback),
+        upward=int(upward),
+        choice=_choice(choice),
+        from_probabilities=int(from_probabilities),
+        straight_through=int(straight_through),
+    )
     steps = np.ascontiguousarray(numbers, np.uintp)
     loop.forward(x, counts=sizes(steps), counts_per_row=1, training=int(training), seed=count(seed, "a seed"))
     flat = loop.read(_OUTPUTS, 0, (int(numbers.sum()), width))

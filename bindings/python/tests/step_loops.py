@@ -28,18 +28,19 @@ def self_feeding(run, model, primer, steps, targets, taught, states, first=0, si
     return outputs, x, initial, carried
 
 
-def nested(run, first, second, x, counts, policy, head=None, feedback=False, upward=False):
-    """Outputs by outer and inner step, x, answers, and the second model's states after each step."""
+def nested(run, first, second, x, counts, policy, head=None, feedback=False, upward=False, choose=None, straight_through=False):
+    """Outputs by outer and inner step, x, answers, and the second model's states after each step. choose: as above."""
     batch, width = len(x), second.outputs[0].step_size
     zero = {state.key: run.value(np.zeros((batch, state.units))) for state in second.states}
     blank = run.value(np.zeros((batch, width)))
-    above, below, last = None, dict(zero), blank
+    above, below, last, fed = None, dict(zero), blank, blank
     samples, answers, outputs, carried = [], [], [], []
     for i in range(x.shape[1]):
         samples.append(run.value(x[:, i]))
         answer, above = run.step(first, run.concatenate([samples[-1], last]) if upward else samples[-1], above)
         answers.append(answer)
-        fed = last if policy == "carry" else blank
+        if policy != "carry":
+            fed = blank
         if policy == "reset":
             below = dict(zero)
         elif policy == "given":
@@ -56,7 +57,8 @@ def nested(run, first, second, x, counts, policy, head=None, feedback=False, upw
             output, after = run.step(second, run.concatenate([answer, fed]) if feedback else answer, below)
             below = {key: run.where(rows, value, below[key]) for key, value in after.items()}
             outputs[i].append(run.where(rows, output, blank))
-            fed, last = run.where(rows, output, fed), run.where(rows, output, last)
+            chosen = run.choice(output, choose(output.array), straight_through) if choose else output
+            fed, last = run.where(rows, chosen, fed), run.where(rows, output, last)
             carried[i].append(below)
     return outputs, samples, answers, carried
 

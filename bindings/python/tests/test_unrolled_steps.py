@@ -66,9 +66,18 @@ def test_nested_is_its_steps(seed):
     counts = random.integers(0, 5, (batch, outer)) * (random.random((batch, outer)) < 0.8)
     models = [first, second, *([head] if head else [])]
     steps = cadenza.Unrolled(*models)
-    outputs, xs, answers, carried = step_loops.nested(steps, first, second, x, counts, policy, head, feedback, upward)
-    whole, twice = (cadenza.Unrolled(*models, threads=threads) for threads in (1, 2))
-    runs = [cadenza.nested(run, first, second, x, counts, policy, head, feedback, upward) for run in (whole, twice)]
+    chooses, straight = feedback and seed % 2 == 1, seed % 4 == 1
+    choose = (lambda values: np.eye(width)[values.argmax(axis=1)]) if chooses else None
+    outputs, xs, answers, carried = step_loops.nested(
+        steps, first, second, x, counts, policy, head, feedback, upward, choose, straight
+    )
+    runs = [
+        cadenza.nested(
+            cadenza.Unrolled(*models, threads=threads), first, second, x, counts, policy, head, feedback, upward,
+            choice="largest" if chooses else None, straight_through=chooses and straight,
+        )
+        for threads in (1, 2)
+    ]
     assert_same_bits(runs[0].flat, runs[1].flat)
     for i, series in enumerate(outputs):
         assert_same_bits(runs[0].ir[i].array, answers[i].array)
@@ -267,6 +276,19 @@ def test_runs_of_other_counts_are_as_the_first(upward):
     assert not np.array_equal(after[0][0], before[0]) or not gradients[a]
     with pytest.raises(cadenza.InvalidArgumentError, match="that Unrolled was made for"):
         trainers[0].apply_gradients(cadenza.Unrolled(b))
+
+
+def test_self_fed_runs_of_other_shapes_are_as_the_first():
+    model = randomized(cadenza.build(None, 2, [("LSTM", {"units": 5}), ("Dense", {"units": 2})]), 1)
+    used = cadenza.Unrolled(model)
+    for batch, primer, steps in ((3, 4, 5), (3, 1, 9), (8, 2, 2), (3, 4, 5), (3, 4, 1)):
+        found = []
+        for run in (used, cadenza.Unrolled(model)):
+            run.reset()
+            made = cadenza.self_feeding(run, model, samples(batch, primer, 2), steps)
+            found.append([made.array, *made.backward(np.ones_like(made.array))[model].values()])
+        for one, other in zip(*found, strict=True):
+            assert_same_bits(one, other)
 
 
 def test_frozen_layers_have_no_gradient():
