@@ -17,7 +17,9 @@ __asm__(".symver pthread_join, pthread_join@" OLDEST);
 #pragma weak pthread_create
 #pragma weak pthread_join
 
-/* Threads that wait for work: for a moment by looking, as the next piece often comes at once, then asleep. */
+/* Threads that wait for work: for a moment by looking, as the next piece often comes at once, then asleep. A part that its
+ * worker has not begun when the caller is through with its own is the caller's: where the processor is busy with something else,
+ * a worker may come late by milliseconds. */
 enum { LOOKS = 4000 };
 
 struct cz_workers {
@@ -26,16 +28,27 @@ struct cz_workers {
     void (*body)(void *, int);
     void *context;
     atomic_uint round;      /* counts the pieces of work */
-    atomic_int running;     /* workers that have not finished this round */
+    atomic_int running;     /* parts of this round that are not finished, the caller's own not counted */
     atomic_int sleeping, waiting;
     int count, ends;
-    struct worker { struct cz_workers *owner; int number; pthread_t thread; } workers[];
+    struct worker {
+        struct cz_workers *owner;
+        int number;
+        pthread_t thread;
+        atomic_uint begun;  /* the last round of which somebody has begun its part */
+    } workers[];
 };
 
 static inline void pause_a_little(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+}
+
+/* Whether the part of a round is now the calling thread's to do: each is once. */
+static int begin_part(struct worker *worker, unsigned round) {
+    unsigned before = round - 1;
+    return atomic_compare_exchange_strong(&worker->begun, &before, round);
 }
 
 static void *work(void *argument) {
@@ -53,6 +66,7 @@ static void *work(void *argument) {
         }
         seen = atomic_load(&all->round);
         if (all->ends) return NULL;
+        if (!begin_part(worker, seen)) continue;
         all->body(all->context, worker->number);
         if (atomic_fetch_sub(&all->running, 1) == 1 && atomic_load(&all->waiting)) {
             pthread_mutex_lock(&all->lock);
@@ -98,6 +112,11 @@ void cz_workers_run(cz_workers *all, void (*body)(void *context, int worker), vo
         begin_round(all);
     }
     body(context, 0);
+    for (int i = 0; i < all->count; i++) {
+        if (!begin_part(&all->workers[i], atomic_load(&all->round))) continue;
+        body(context, i + 1);
+        atomic_fetch_sub(&all->running, 1);
+    }
     for (int look = 0; look < LOOKS && atomic_load(&all->running); look++) pause_a_little();
     if (atomic_load(&all->running)) {
         pthread_mutex_lock(&all->lock);
