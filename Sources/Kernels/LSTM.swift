@@ -8,14 +8,26 @@ struct LSTM {
     func run() {
         let blocks = (call.pointee.units &+ 15) / 16
         if Weights(call.pointee.kernel).isNarrow {
-            var scratch = Scratch<24>()
-            scratch.with { rows(blocks, $0, isNarrow: true) }
-        } else if Level.isOneRowApart && call.pointee.rows == 1 {
+            narrowRows(blocks)
+        } else if Level.isOneRowApart && call.pointee.rows == 1 && isUsual {
             for block in 0..<blocks { oneRow(block) }
         } else {
-            var scratch = Scratch<6>()
-            scratch.with { rows(blocks, $0, isNarrow: false) }
+            rows(blocks)
         }
+    }
+
+    // Calls: one row alone does without their scratch on the stack.
+
+    @inline(never)
+    private func narrowRows(_ blocks: Int) {
+        var scratch = Scratch<24>()
+        scratch.with { rows(blocks, $0, isNarrow: true) }
+    }
+
+    @inline(never)
+    private func rows(_ blocks: Int) {
+        var scratch = Scratch<6>()
+        scratch.with { rows(blocks, $0, isNarrow: false) }
     }
 
     @inline(never)
@@ -48,11 +60,12 @@ struct LSTM {
         return sums
     }
 
-    /// A block of the only row.
+    /// A block of the only row, with the usual gates.
     @inline(always)
     private func oneRow(_ block: Int) {
         let gates: Tile<1, 4> = sums(row: 0, block: block, out: call.pointee.h_out.unsafelyUnwrapped).tile(at: 0)
-        finish(gates[0], gates[1], gates[2], gates[3], row: 0, block: block)
+        let c = cellState(gates[0], gates[1], gates[2], state(row: 0, block: block))
+        store(h: sigmoidTimesTanh(gates[3], c), c: c, row: 0, block: block)
     }
 
     /// Two passes where the gates are the usual ones: one after another their arithmetic would take longer than the processor
@@ -77,15 +90,7 @@ struct LSTM {
         }
     }
 
-    /// The gates' arithmetic on a block's sums, and the states after the step.
-    @inline(always)
-    private func finish(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, row: Int, block: Int) {
-        guard isUsual else { return finishOther(i, f, candidate, o, row: row, block: block) }
-        let c = cellState(i, f, candidate, state(row: row, block: block))
-        store(h: sigmoidTimesTanh(o, c), c: c, row: row, block: block)
-    }
-
-    /// The same with any activations.
+    /// The gates' arithmetic on a block's sums with any activations, and the states after the step.
     @inline(never)
     private func finishOther(_ i: Vector, _ f: Vector, _ candidate: Vector, _ o: Vector, row: Int, block: Int) {
         let activation = call.pointee.activation, recurrent = call.pointee.recurrent_activation

@@ -83,6 +83,22 @@ static void test_prefixes(void) {
     }
 }
 
+/* Any number of threads gives the bits of one, more threads than rows too. */
+static void test_threads(void) {
+    cadenza_shape shape = {.struct_size = sizeof shape};
+    const size_t times[] = {STEPS};
+    if (!CHECK_OK(cadenza_model_output_shape(model, BATCH, times, 0, &shape))) return;
+    const float *inputs[] = {input};
+    float *one = floats(shape.count), *several = floats(shape.count), *outputs[] = {several};
+    CHECK_OK(cadenza_model_run(model, BATCH, STEPS, input, one));
+    for (size_t threads = 1; threads <= BATCH + 2; threads++) {
+        memset(several, 0, shape.count * sizeof(float));
+        CHECK_OK(cadenza_model_run_threads(model, BATCH, times, inputs, outputs, threads));
+        CHECK(same_bits(several, one, shape.count));
+    }
+    free(one), free(several);
+}
+
 static void test_rows_alone(void) {
     for (size_t row = 0; row < BATCH; row++)
         for (size_t rows = 1; row + rows <= BATCH; rows++) {
@@ -296,6 +312,7 @@ static void test_model(const char *name, cadenza_model *given) {
     test_steps();
     test_chunks();
     test_prefixes();
+    test_threads();
     test_rows_alone();
     test_reset();
     test_fork_and_peek();

@@ -226,6 +226,16 @@ static void test_running(void) {
     REFUSED(cadenza_model_run(model, 1, 7, input, NULL), "output");
     REFUSED(cadenza_model_run(model, 0, 7, input, output), "batch");
     REFUSED(cadenza_model_run(model, 1, 0, input, output), "time");
+    const float *inputs[] = {input}, *none[] = {NULL};
+    float *outputs[] = {output};
+    const size_t times[] = {7}, threads[] = {0, 1025, (size_t)1 << 32, SIZE_MAX};
+    REFUSED(cadenza_model_run_threads(NULL, 1, times, inputs, outputs, 1), "model");
+    REFUSED(cadenza_model_run_threads(model, 1, times, NULL, outputs, 1), "inputs");
+    REFUSED(cadenza_model_run_threads(model, 1, times, inputs, NULL, 1), "outputs");
+    REFUSED(cadenza_model_run_threads(model, 1, times, none, outputs, 1), "input 0");
+    REFUSED(cadenza_model_run_threads(model, 0, times, inputs, outputs, 1), "batch");
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++)
+        REFUSED(cadenza_model_run_threads(model, 1, times, inputs, outputs, threads[i]), "threads");
     static const size_t huge[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 4 + 1, (size_t)1 << 62, ((size_t)1 << 40) + 1};
     for (size_t i = 0; i < sizeof huge / sizeof *huge; i++) {
         REFUSED(cadenza_model_run(model, huge[i], 7, input, output), "batch");

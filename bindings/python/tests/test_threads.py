@@ -56,6 +56,18 @@ def test_predictions_in_threads(model):
         assert_same_bits(answers, model.predict(x[thread]))
 
 
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_the_rows_of_a_prediction_on_threads_have_the_same_bits(model, threads):
+    x = samples(7, 5, *model.inputs[0].step_shape)
+    assert_same_bits(model.predict(x, threads=threads), model.predict(x))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025])
+def test_a_number_of_threads_that_cannot_be(model, threads):
+    with pytest.raises(cadenza.InvalidArgumentError, match="threads"):
+        model.predict(samples(1, 5, *model.inputs[0].step_shape), threads=threads)
+
+
 def test_models_are_made_and_dropped_in_threads(model):
     data = model.to_bytes()
     x = samples(1, 20, 6)
