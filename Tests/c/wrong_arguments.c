@@ -251,8 +251,7 @@ static void test_running(void) {
     }
     check_trying("runs");
 
-    const float *inputs[] = {input}, *no_input[] = {NULL};
-    float *outputs[] = {output};
+    const float *no_input[] = {NULL};
     size_t time = 7;
     REFUSED(cadenza_model_run_multi(NULL, 1, &time, inputs, outputs), "model");
     REFUSED(cadenza_model_run_multi(model, 1, &time, NULL, outputs), "inputs");

@@ -412,3 +412,20 @@ def test_empty_series_go_to_other_libraries_too():
             back = getattr(Ragged, f"from_{library}")(getattr(ragged, f"to_{library}")())
             assert_same_bits(back.values, ragged.values)
             assert back.row_splits.tolist() == [0, 1, 1, 3, 3]
+
+
+def test_a_nested_run_computes_with_weights_that_have_changed():
+    """The products of what drives a run are kept for the run: not beyond a change of the weights."""
+    random = np.random.default_rng(11)
+    driver = cadenza.build(1, 3, [("LSTM", {"units": 4})], seed=1)
+    below = [cadenza.build(1, 4, [("LSTM", {"units": 5})], seed=2) for _ in range(2)]
+    x = random.normal(size=(1, 1, 3)).astype(np.float32)
+    weights = [random.normal(size=weight.shape) for weight in below[0].get_weights()]
+
+    changed = cadenza.Nested(driver, cadenza.Level(below[0], counted=True), batch=1)
+    changed.run(x, counts=[[2]])
+    below[0].set_weights(weights)
+    changed.reset()
+    below[1].set_weights(weights)
+    fresh = cadenza.Nested(driver, cadenza.Level(below[1], counted=True), batch=1)
+    assert_same_bits(changed.run(x, counts=[[3]]).values, fresh.run(x, counts=[[3]]).values)
