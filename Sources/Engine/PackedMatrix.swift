@@ -57,9 +57,7 @@ public final class PackedMatrix {
             let lanes = min(16, units - block * 16)
             for gate in gates {
                 let column = gate * units + block * 16
-                let isPlain = precision == .float32 && lanes == 16
-                if isPlain { copyLines(matrix + column * size, columns * size, to: panel) }
-                for k in 0..<(isPlain ? 0 : inputs) {
+                for k in 0..<inputs {
                     let values = matrix + (k * columns + column) * size
                     if precision == .bfloat16 {
                         for lane in 0..<lanes {
@@ -77,17 +75,6 @@ public final class PackedMatrix {
                 panel += pairedInputs * 16 * size
                 place += 16
             }
-        }
-    }
-
-    /// Sixteen floats of each input's row, one behind the other: updates of training do it each time.
-    @inline(never)
-    private func copyLines(_ first: UnsafeRawPointer, _ stride: Int, to panel: UnsafeMutableRawPointer) {
-        var source = first, target = panel
-        for _ in 0..<inputs {
-            target.storeBytes(of: source.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
-            source += stride
-            target += 64
         }
     }
 }
