@@ -1,6 +1,7 @@
 import CCadenza
 import Engine
 import Files
+import Generation
 import Training
 
 // Training: the tape.
@@ -229,7 +230,7 @@ public func cadenza_unrolled_create(_ tape: OpaquePointer?, _ options: UnsafePoi
         guard let choice = UnrolledOptions.Choice(rawValue: options.choice) else {
             throw Failure(.invalidArgument, "options->choice is \(Int(options.choice)), which is none")
         }
-        guard let policy = UnrolledOptions.Policy(rawValue: options.policy) else {
+        guard let policy = LevelOptions.StatePolicy(rawValue: options.policy) else {
             throw Failure(.invalidArgument, "options->policy is \(Int(options.policy)), which is none")
         }
         own.first = try count(options.feedback_first, "options->feedback_first")

@@ -1,5 +1,6 @@
 import CSystem
 import Engine
+import Generation
 
 /// What goes from a step into the next one, and what of a run is kept.
 public struct UnrolledOptions {
@@ -9,13 +10,6 @@ public struct UnrolledOptions {
         /// The largest.
         case largest = 1
         case drawn = 2
-    }
-
-    /// Where a run of the model below begins.
-    public enum Policy: Int32, Sendable {
-        case carry = 0
-        case reset = 1
-        case given = 2
     }
 
     /// Values `first ..< first + count` of an output go back in; 0: the rest.
@@ -28,7 +22,8 @@ public struct UnrolledOptions {
     public var asNumber = false
     /// The gradient goes on through a choice as if it were the values themselves.
     public var isStraightThrough = false
-    public var policy = Policy.carry
+    /// Of the model below.
+    public var policy = LevelOptions.StatePolicy.carry
     public var feedsBack = false
     public var feedsUpward = false
     /// Whether the gradients of the states after each step are kept.

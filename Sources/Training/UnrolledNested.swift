@@ -1,5 +1,6 @@
 import CSystem
 import Engine
+import Generation
 
 /// Runs of the second model that are computed together: all of them, or where it feeds the first one those of one of its steps.
 private final class Block {

@@ -541,7 +541,18 @@ selffeeding_snapshot = function("cadenza_selffeeding_snapshot", STATUS, SELFFEED
 selffeeding_restore = function("cadenza_selffeeding_restore", STATUS, SELFFEEDING, BYTES, SIZE)
 beam_options_init = function("cadenza_beam_options_init", None, POINTER(BeamOptions))
 beam_search = function(
-    "cadenza_beam_search", STATUS, MODEL, SIZE, POINTER(GeneratorOptions), POINTER(BeamOptions), SIZE, FLOAT_ARRAYS, SIZES, SIZES, SIZES, FLOATS
+    "cadenza_beam_search",
+    STATUS,
+    MODEL,
+    SIZE,
+    POINTER(GeneratorOptions),
+    POINTER(BeamOptions),
+    SIZE,
+    FLOAT_ARRAYS,
+    SIZES,
+    SIZES,
+    SIZES,
+    FLOATS,
 )
 
 RAGGED, RAGGED_OUT = RaggedHandle, POINTER(RaggedHandle)
@@ -577,9 +588,7 @@ tape_options_init = function("cadenza_tape_options_init", None, POINTER(TapeOpti
 tape_create = function("cadenza_tape_create", STATUS, MODEL, POINTER(TapeOptions), TAPE_OUT)
 tape_release = TapeHandle.release = function("cadenza_tape_release", None, TAPE)
 tape_fork = function("cadenza_tape_fork", STATUS, TAPE, TAPE_OUT)
-tape_forward = function(
-    "cadenza_tape_forward", STATUS, TAPE, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int, c_uint64
-)
+tape_forward = function("cadenza_tape_forward", STATUS, TAPE, SIZE, SIZES, FLOAT_ARRAYS, FLOAT_ARRAYS, c_int, c_uint64)
 tape_output_shape = function("cadenza_tape_output_shape", STATUS, TAPE, SIZE, POINTER(Shape))
 tape_output = function("cadenza_tape_output", STATUS, TAPE, SIZE, FLOATS, SIZE)
 tape_output_mask = function("cadenza_tape_output_mask", STATUS, TAPE, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))
@@ -614,7 +623,8 @@ trainer_apply = function("cadenza_trainer_apply", STATUS, TRAINER, FLOAT_ARRAYS)
 trainer_apply_tape = function("cadenza_trainer_apply_tape", STATUS, TRAINER, TAPE)
 trainer_output = function("cadenza_trainer_output", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_output_mask = function(
-    "cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int))
+    "cadenza_trainer_output_mask", STATUS, TRAINER, SIZE, POINTER(c_uint8), SIZE, POINTER(c_int)
+)
 trainer_state = function("cadenza_trainer_state", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_gradient = function("cadenza_trainer_gradient", STATUS, TRAINER, SIZE, FLOATS, SIZE)
 trainer_reset_states = function("cadenza_trainer_reset_states", STATUS, TRAINER)

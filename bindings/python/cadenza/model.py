@@ -272,7 +272,9 @@ class Model:
         """
         inputs, batch, times = self._batch_of_inputs(x)
         outputs = [self._output_array(index, batch, times) for index in range(len(self.outputs))]
-        c.model_run_threads(self._handle, batch, times, addresses(inputs), addresses(outputs), count(threads, "threads"))
+        c.model_run_threads(
+            self._handle, batch, times, addresses(inputs), addresses(outputs), count(threads, "threads")
+        )
         return outputs[0] if len(outputs) == 1 else outputs
 
     def stream(self, batch: int = 1) -> Stream:

@@ -85,7 +85,9 @@ class Pool:
         for array, tensor in zip(arrays, inputs):
             require_shape(array, (len(numbers), *tensor.step_shape), f"input '{tensor.name}'")
         answers = [np.empty((len(numbers), *tensor.step_shape), np.float32) for tensor in outputs]
-        c.pool_step_multi(self._handle, len(numbers), numbers.ctypes.data_as(c.IDS), addresses(arrays), addresses(answers))
+        c.pool_step_multi(
+            self._handle, len(numbers), numbers.ctypes.data_as(c.IDS), addresses(arrays), addresses(answers)
+        )
         return answers[0] if len(answers) == 1 else answers
 
     @property
@@ -126,7 +128,9 @@ def _ids(ids: Any) -> NDArray[np.uint64]:
     """The ids as C has them."""
     numbers = np.asarray(ids, order="C")
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "ui"):
-        raise InvalidArgumentError(f"expected ids as a row of whole numbers, received shape {numbers.shape}, {numbers.dtype}")
+        raise InvalidArgumentError(
+            f"expected ids as a row of whole numbers, received shape {numbers.shape}, {numbers.dtype}"
+        )
     if numbers.dtype.kind == "i" and (numbers < 0).any():
         raise InvalidArgumentError(f"expected ids of 1 or more, received {int(numbers.min())}")
     return numbers.astype(np.uint64, copy=False)

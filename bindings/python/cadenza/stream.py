@@ -119,7 +119,9 @@ class Stream:
 
         weights = sum(layer.parameters for layer in model.layers)
         keep_lock = weights * self._batch <= SHORT_STEP
-        places = [addresses(rows) if several else ctypes.c_void_p(address(rows[0])) for rows in (self._sources, self._targets)]
+        places = [
+            addresses(rows) if several else ctypes.c_void_p(address(rows[0])) for rows in (self._sources, self._targets)
+        ]
         step, peek = (c.stream_step_multi, c.stream_peek_multi) if several else (c.stream_step, c.stream_peek)
         self._keep_lock = keep_lock
         self._step = prepared(step, handle, *places, keep_lock=keep_lock)

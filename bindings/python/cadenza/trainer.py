@@ -438,7 +438,9 @@ class Trainer:
         self, call: Any, x: Values, y: Values, sample_weight: Any, carry_state: bool, states: Any
     ) -> tuple[float, list[float]]:
         if sample_weight is not None or states or type(x) is not np.ndarray or type(y) is not np.ndarray:
-            return self._call(call, self._padded(self._data(x, y, sample_weight, None), carry_state), carry_state, states)
+            return self._call(
+                call, self._padded(self._data(x, y, sample_weight, None), carry_state), carry_state, states
+            )
         x, y = floats(x), floats(y)
         if (ready := self._ready) is None or ready.shapes != (x.shape, y.shape):
             data = self._padded(self._data(x, y, None, None), carry_state)
