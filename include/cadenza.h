@@ -905,7 +905,8 @@ cadenza_status cadenza_tape_commit_statistics(cadenza_tape *tape);
  * (see "Self-feeding generator", "Nested generator"). The loss is the caller's.
  *
  *     cadenza_tape_create(a, NULL, &first);                   its options: threads, frozen layers, limit of memory
- *     cadenza_tape_create(b, NULL, &options.below);
+ *     cadenza_tape_create(b, NULL, &second);
+ *     options.below = second;
  *     cadenza_unrolled_create(first, &options, &unrolled);
  *     cadenza_unrolled_forward(unrolled, &batch);
  *     cadenza_unrolled_values(unrolled, CADENZA_UNROLLED_OUTPUTS, 0, outputs, count);

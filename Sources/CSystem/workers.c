@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Since glibc 2.34 these two are libc's own, under a new version. The old version is there, too, and in older systems where the
  * program has libpthread; where it has not, they are NULL and there are no threads. */
@@ -19,7 +21,7 @@ __asm__(".symver pthread_join, pthread_join@" OLDEST);
 
 /* Threads that wait for work: for a moment by looking, as the next piece often comes at once, then asleep. A part that its
  * worker has not begun when the caller is through with its own is the caller's: where the processor is busy with something else,
- * a worker may come late by milliseconds. */
+ * a worker may come late by milliseconds. In a process that was forked off there are no workers: the caller does everything. */
 enum { LOOKS = 4000 };
 
 struct cz_workers {
@@ -30,7 +32,9 @@ struct cz_workers {
     atomic_uint round;      /* counts the pieces of work */
     atomic_int running;     /* parts of this round that are not finished, the caller's own not counted */
     atomic_int sleeping, waiting;
-    int count, ends;
+    int count;
+    atomic_int ends;
+    char *here;             /* a page that holds 1, and 0 in a process that was forked off */
     struct worker {
         struct cz_workers *owner;
         int number;
@@ -88,6 +92,13 @@ cz_workers *cz_workers_create(int count) {
     if (others && (!pthread_create || !pthread_join)) return NULL;
     cz_workers *all = calloc(1, sizeof *all + (size_t)others * sizeof *all->workers);
     if (!all) return NULL;
+    all->here = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all->here == MAP_FAILED) {
+        free(all);
+        return NULL;
+    }
+    madvise(all->here, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK); /* Linux 4.14 */
+    *all->here = 1;
     pthread_mutex_init(&all->lock, NULL);
     pthread_cond_init(&all->work, NULL);
     pthread_cond_init(&all->done, NULL);
@@ -105,6 +116,10 @@ cz_workers *cz_workers_create(int count) {
 }
 
 void cz_workers_run(cz_workers *all, void (*body)(void *context, int worker), void *context) {
+    if (!*all->here) {
+        for (int i = 0; i <= all->count; i++) body(context, i);
+        return;
+    }
     if (all->count > 0) {
         all->body = body;
         all->context = context;
@@ -129,11 +144,14 @@ void cz_workers_run(cz_workers *all, void (*body)(void *context, int worker), vo
 
 void cz_workers_destroy(cz_workers *all) {
     if (!all) return;
-    all->ends = 1;
-    begin_round(all);
-    for (int i = 0; i < all->count; i++) pthread_join(all->workers[i].thread, NULL);
-    pthread_cond_destroy(&all->done);
-    pthread_cond_destroy(&all->work);
-    pthread_mutex_destroy(&all->lock);
+    if (*all->here) { /* else the lock may be held, and sleepers waited for, by threads that are not here */
+        all->ends = 1;
+        begin_round(all);
+        for (int i = 0; i < all->count; i++) pthread_join(all->workers[i].thread, NULL);
+        pthread_cond_destroy(&all->done);
+        pthread_cond_destroy(&all->work);
+        pthread_mutex_destroy(&all->lock);
+    }
+    munmap(all->here, (size_t)sysconf(_SC_PAGESIZE));
     free(all);
 }

@@ -143,16 +143,15 @@ final class Optimizer: SharedWork {
     }
 
     /// Whether all gradients are numbers.
-    var isFinite: Bool {
-        for weight in weights {
-            // Zero times a number is zero.
-            var sum = SIMD16<Float>()
-            let values = weight.gradient.floats, blocks = weight.count / 16
-            for block in 0..<blocks { sum += 0 * UnsafeRawPointer(values + block &* 16).load(as: SIMD16<Float>.self) }
-            for i in (16 &* blocks)..<weight.count { sum[0] += 0 * values[i] }
-            guard sum == SIMD16() else { return false }
-        }
-        return true
+    var isFinite: Bool { weights.allSatisfy { Optimizer.isFinite($0.gradient.floats, $0.count) } }
+
+    static func isFinite(_ values: Given, _ count: Int) -> Bool {
+        // Zero times a number is zero.
+        var sum = SIMD16<Float>()
+        let blocks = count / 16
+        for block in 0..<blocks { sum += 0 * UnsafeRawPointer(values + block &* 16).loadUnaligned(as: SIMD16<Float>.self) }
+        for i in (16 &* blocks)..<count { sum[0] += 0 * values[i] }
+        return sum == SIMD16()
     }
 
     /// One call of Keras's `apply`, from the weights' gradients.

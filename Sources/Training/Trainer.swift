@@ -158,7 +158,7 @@ public final class Trainer: Archiving {
         let loss = try run(batch, isTraining: true, losses: losses)
         let tape = try recorder.current()
         tape.backward()
-        try checkGradients()
+        try Trainer.check(optimizer.isFinite)
         if batch.carriesState { try carry(tape) }
         optimizer.apply()
         tape.commitStatistics()
@@ -183,22 +183,24 @@ public final class Trainer: Archiving {
     }
 
     private func apply(missing: Literal, _ gradient: (Int) -> UnsafePointer<Float>?) throws(Failure) {
-        for (index, own) in parameters.gradients.enumerated() {
-            guard let own else { continue }
+        for (index, own) in parameters.gradients.enumerated() where own != nil {
             guard let given = gradient(index) else {
                 throw Failure(.invalidArgument, "gradients[\(index)], of '\(model.weights[index].path)', \(missing)")
             }
+            try Trainer.check(Optimizer.isFinite(given, model.weights[index].count))
+        }
+        for (index, own) in parameters.gradients.enumerated() {
+            guard let own, let given = gradient(index) else { continue }
             own.floats.copy(from: given, count: own.count)
         }
-        try checkGradients()
         for weight in optimizer.weights { weight.adopt() }
         optimizer.apply()
         try model.pack()
         runs &+= 1
     }
 
-    private func checkGradients() throws(Failure) {
-        guard optimizer.isFinite else { throw Failure(.invalidArgument, "a gradient is NaN or infinite; the weights are as before") }
+    private static func check(_ areNumbers: Bool) throws(Failure) {
+        guard areNumbers else { throw Failure(.invalidArgument, "a gradient is NaN or infinite; the weights are as before") }
     }
 
     /// The gradients of a batch, without an update; for `gradient`.

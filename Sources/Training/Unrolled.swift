@@ -155,6 +155,8 @@ public class Unrolled {
     public func forward(_ batch: UnrolledBatch) throws(Failure) {}
     func beginBackward() {}
     func runBackward() {}
+    /// Whether gradients of x are to be had.
+    var wantsX: Bool { true }
     /// Makes room for gradients of state `index` after each step.
     func prepareStates(_ index: Int) throws(Failure) {}
     /// All models' parameters.
@@ -183,6 +185,7 @@ public class Unrolled {
             if part == .states && !options.keepsStateGradients {
                 throw Failure(.invalidArgument, "it was made without state_gradients")
             }
+            if part == .x && !wantsX { throw Failure(.invalidArgument, "the first tape was made without input_gradients") }
         }
         let shape = try shape(part, index)
         for place in 0..<shape.count {

@@ -107,7 +107,8 @@ public final class UnrolledNested: Unrolled {
     /// Features of x, and values of an answer.
     private let features: Int
     private let answer: Int
-    private let wantsX: Bool
+    override var wantsX: Bool { hasInputGradients }
+    private let hasInputGradients: Bool
 
     private var batch = 0
     private var outer = 0
@@ -166,7 +167,7 @@ public final class UnrolledNested: Unrolled {
     private init(_ options: UnrolledOptions, _ parameters: Parameters, wantsX: Bool, below: Parameters, head: Parameters?) throws(Failure) {
         self.below = below
         self.head = head
-        self.wantsX = wantsX
+        hasInputGradients = wantsX
         features = parameters.model.inputs[0].stepSize - (options.feedsUpward ? below.model.outputs[0].stepSize : 0)
         answer = parameters.model.outputs[0].stepSize
         try super.init(options, parameters, of: below.model)
@@ -183,6 +184,8 @@ public final class UnrolledNested: Unrolled {
         guard let asked = given.counts else { throw Failure(.invalidArgument, "batch->counts is NULL") }
         let runs = try multiplied(given.batch, given.steps)
         var isSame = tape != nil && batch == given.batch && outer == given.steps
+        // Memory for so many runs comes before they are gone through.
+        let starts = try Indices(runs)
         var sum = 0
         for row in 0..<given.batch {
             for i in 0..<given.steps {
@@ -199,7 +202,7 @@ public final class UnrolledNested: Unrolled {
         var made = tape
         tape = nil
         blocks = []
-        let counts = try Indices(runs), starts = try Indices(runs)
+        let counts = try Indices(runs)
         let blockOf = try Indices(sum), placeOf = try Indices(sum), hasLast = try Indices(given.batch)
         var next = 0
         for row in 0..<given.batch {

@@ -1,6 +1,7 @@
 /* One model, many threads: each with its own stream gets the bits that a single thread gets, and its own messages. */
 #include "support.h"
 #include <pthread.h>
+#include <sys/wait.h>
 
 enum { THREADS = 8, STEPS = 400 };
 
@@ -41,6 +42,38 @@ static void *run(void *argument) {
     return NULL;
 }
 
+/* A process that was forked off has none of a pool's threads: it goes on alone, and lets go. */
+static void forked(const cadenza_model *model) {
+    check_trying("a process that was forked off");
+    cadenza_pool *pool = NULL;
+    uint64_t ids[64];
+    size_t features = input_size(model, 0), units = output_size(model, 0);
+    float *x = random_floats(64 * features, 3), *here = floats(64 * units), *there = floats(64 * units);
+    CHECK_OK(cadenza_pool_create(model, 3, &pool));
+    for (int i = 0; i < 64; i++) CHECK_OK(cadenza_pool_join(pool, &ids[i]));
+    CHECK_OK(cadenza_pool_step(pool, 64, ids, x, here));
+    usleep(20000); /* the others are asleep by now */
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(20);
+        int failed = cadenza_pool_step(pool, 64, ids, x, there) != CADENZA_OK;
+        cadenza_pool_release(pool);
+        failed |= write(ends[1], there, 64 * units * sizeof *there) < 0;
+        _exit(failed);
+    }
+    int status = 0;
+    close(ends[1]);
+    CHECK_OK(cadenza_pool_step(pool, 64, ids, x, here));
+    CHECK(read(ends[0], there, 64 * units * sizeof *there) == (ssize_t)(64 * units * sizeof *there));
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(same_bits(here, there, 64 * units));
+    close(ends[0]);
+    free(x), free(here), free(there);
+    cadenza_pool_release(pool);
+}
+
 int main(void) {
     check_begin();
     pthread_t threads[THREADS];
@@ -64,6 +97,7 @@ int main(void) {
     }
     pthread_barrier_destroy(&together);
     CHECK(strstr(cadenza_last_message(), "stream") != NULL); /* the other threads' failures are not ours */
+    forked(model);
     cadenza_model_release(model);
     return check_end("threads");
 }

@@ -230,6 +230,32 @@ static void test_ids_and_choices(void) {
     cadenza_unrolled_release(run);
 }
 
+/* What was not asked for is refused, not zero. */
+static void test_gradients_of_x(void) {
+    check_trying("a first tape without input_gradients");
+    cadenza_tape_options without;
+    cadenza_tape_options_init(&without);
+    without.input_gradients = 0;
+    cadenza_tape *first = NULL;
+    CHECK_OK(cadenza_tape_create(echo, &without, &first));
+    cadenza_unrolled_options options;
+    cadenza_unrolled_options_init(&options);
+    options.below = below_tape;
+    cadenza_unrolled *run = NULL;
+    CHECK_OK(cadenza_unrolled_create(first, &options, &run));
+    size_t counts[3] = {1, 0, 2}, size = 0;
+    cadenza_unrolled_batch batch = {.struct_size = sizeof batch, .batch = 2, .steps = 3, .x = x, .counts = counts};
+    CHECK_OK(cadenza_unrolled_forward(run, &batch));
+    CHECK_OK(cadenza_unrolled_size(run, CADENZA_UNROLLED_OUTPUTS, 0, &size));
+    float *gradient = floats(size), *of_x = floats(2 * 3 * FEATURES);
+    CHECK_OK(cadenza_unrolled_backward(run, gradient, NULL, NULL, 0));
+    CHECK_OK(cadenza_unrolled_values(run, CADENZA_UNROLLED_X, 0, of_x, 2 * 3 * FEATURES));
+    CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_unrolled_gradient(run, CADENZA_UNROLLED_X, 0, of_x, 2 * 3 * FEATURES), "input_gradients");
+    free(gradient), free(of_x);
+    cadenza_unrolled_release(run);
+    cadenza_tape_release(first);
+}
+
 int main(void) {
     check_begin();
     watch_prints();
@@ -254,6 +280,7 @@ int main(void) {
     test_runs();
     test_what_training_refuses();
     test_ids_and_choices();
+    test_gradients_of_x();
     cadenza_tape *tapes[] = {echo_tape, below_tape, normal_tape, ids_tape, whole_tape};
     for (size_t i = 0; i < sizeof tapes / sizeof *tapes; i++) cadenza_tape_release(tapes[i]);
     cadenza_model *models[] = {echo, below, normal, ids, whole};

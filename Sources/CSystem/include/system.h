@@ -47,8 +47,8 @@ typedef struct cz_workers cz_workers;
 cz_workers *cz_workers_create(int count);
 void cz_workers_destroy(cz_workers *);
 
-/* Calls body(context, worker) once for each worker, at the same time, and returns when all have. The caller may do another
- * worker's part. One caller at a time. */
+/* Calls body(context, worker) once for each worker, and returns when all have: at the same time as far as workers come in time,
+ * else the caller does their parts, too. One caller at a time. */
 void cz_workers_run(cz_workers *, void (*body)(void *context, int worker), void *context);
 
 /* The x86-64 level of this processor and system (1 … 4); 0 elsewhere. */

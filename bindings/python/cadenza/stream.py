@@ -35,6 +35,8 @@ SHORT_STEP = 100_000
 """Weights times rows up to which a step takes some microseconds at most. Such steps keep the interpreter lock:
 giving it away and waiting to have it back would take longer than the step."""
 
+_FLOAT32 = np.dtype(np.float32)
+
 
 class State(Mapping[str, Array]):
     """A stream's state by `layer/name`, such as `"lstm/h"`: arrays (batch, units).
@@ -153,7 +155,7 @@ class Stream:
         except (AttributeError, KeyError, TypeError):  # a list, several inputs, or a shape to complain about
             return self._exchange(self._step, sample, out)
         place.source[...] = sample
-        if out is place.kept:
+        if out is place.kept and out.shape == place.target.shape and out.dtype is _FLOAT32 and out.flags.writeable:
             if status := place.step():
                 raise failure(status)
             return out
@@ -322,7 +324,7 @@ class Stream:
 
     def _keep(self, place: _Place, out: Any) -> None:
         """From now on the library writes its answers into this array, which was given twice in a row."""
-        if type(out) is np.ndarray and out.flags.carray and out.dtype.isnative:
+        if type(out) is np.ndarray and out.flags.carray and out.dtype is _FLOAT32:
             ends = ctypes.c_void_p(address(self._sources[0])), ctypes.c_void_p(address(out))
             place.step = prepared(c.stream_step, self._handle, *ends, keep_lock=self._keep_lock)
             place.kept = out
@@ -398,3 +400,5 @@ def _require_out(out: Any, target: Array) -> None:
     require_shape(out, target.shape, "out")
     if out.dtype != np.float32:
         raise InvalidArgumentError(f"expected out of type float32, received {out.dtype}")
+    if not out.flags.writeable:
+        raise InvalidArgumentError("expected out to be writeable")

@@ -448,8 +448,9 @@ class Trainer:
             is_plain = len(data.inputs) == len(data.targets) == 1
             self._ready = _Ready(x, y, self._model._times(list(data.inputs))) if is_plain else None
             return answer
+        answer = ready.call(call, self._handle, x, y, carry_state)
         self._batch = len(x)
-        return ready.call(call, self._handle, x, y, carry_state)
+        return answer
 
     def _call(self, call: Any, data: Batch, carry_state: bool, states: Any = None) -> tuple[float, list[float]]:
         inputs = [floats(value) for value in data.inputs]

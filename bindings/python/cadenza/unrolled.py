@@ -287,8 +287,7 @@ class _Loop:
 
     def read(self, part: int, index: int, shape: tuple[int, ...], gradient: bool = False) -> Array:
         """A part of the run, or its gradient."""
-        if self._is_forgotten:
-            raise InvalidArgumentError("expected a run that Unrolled.reset has not made forgotten")
+        self._require_remembered()
         values = np.empty(shape, np.float32)
         (c.unrolled_gradient if gradient else c.unrolled_values)(
             self._handle, part, index, address(values), values.size
@@ -310,10 +309,12 @@ class _Loop:
         for value, gradient in zip(
             self._values[part, index], layout.cut(self.read(part, index, layout.shape, gradient=True))
         ):
-            value.gradient[...] = gradient
+            # The library's has in it what was given, but for x.
+            value.gradient[...] = value.gradient + gradient if part == _X else gradient
 
     def backward(self, outputs: Array) -> dict[Model, dict[str, Array]]:
         """From the gradient of the outputs as the library has them."""
+        self._require_remembered()
         self._run._begin_backward()
         self._given = outputs
         return self._run._go_back()
@@ -347,6 +348,10 @@ class _Loop:
             self._fill(part, index)
         for index, value in enumerate(self._initial):
             value._add(self.read(_INITIAL, index, value.array.shape, gradient=True))
+
+    def _require_remembered(self) -> None:
+        if self._is_forgotten:
+            raise InvalidArgumentError("expected a run that Unrolled.reset has not made forgotten")
 
     def _forget(self) -> None:
         self._is_forgotten = True
@@ -441,7 +446,7 @@ def self_feeding(
     `from_probabilities` from probabilities: as a one-hot row, or `as_number` for a model that begins with an Embedding. The
     gradient stops there, or goes `straight_through` a one-hot row as if it were the values.
     """
-    primer, random = floats(primer), np.random.default_rng(seed)
+    primer, random = floats(primer), np.random.default_rng(count(seed, "a seed"))
     if primer.ndim != 3 or primer.shape[1] < 1 or steps < 1 or primer.shape[2] != model.inputs[0].step_size:
         raise InvalidArgumentError(
             f"expected a primer (batch, steps, {model.inputs[0].step_size}) and a step or more, received {primer.shape}"
@@ -635,9 +640,10 @@ def nested(
     features = first.inputs[0].step_size - (width if upward else 0)
     if x.ndim != 3 or x.shape[2] != features:
         raise InvalidArgumentError(f"expected x (batch, steps, {features}), received {x.shape}")
-    numbers = np.broadcast_to(np.asarray(counts, int), x.shape[:2])
-    if (numbers < 0).any():
-        raise InvalidArgumentError("expected counts of 0 or more")
+    given = np.asarray(counts)
+    if given.shape not in ((), x.shape[1:2], x.shape[:2]) or (given != (whole := given.astype(int))).any() or (whole < 0).any():
+        raise InvalidArgumentError(f"expected counts of 0 or more, (outer steps,) or (batch, outer steps), received {counts!r}")
+    numbers = np.broadcast_to(whole, x.shape[:2])
     if policy not in _POLICIES:
         raise InvalidArgumentError(f"expected the policy 'carry', 'reset' or 'given', received {policy!r}")
     models = [first, second] if initial_state is None or policy != "given" else [first, second, initial_state]

@@ -11,6 +11,7 @@ import pytest
 from conftest import RAIN, RAIN_LAYERS, assert_same_bits, samples
 
 import cadenza
+from cadenza import _bindings as bindings
 from cadenza import callbacks, losses, metrics, optimizers
 
 
@@ -461,3 +462,25 @@ def test_a_memory_limit_that_is_too_small():
     with pytest.raises(cadenza.OutOfMemoryError, match="memory_limit"):
         ours.update(x[:8], y[:8])
     assert ours.checkpoint() == before
+
+
+def test_gradients_that_are_refused_replace_none():
+    model = cadenza.build(None, 3, [("LSTM", {"units": 4, "return_sequences": True}), ("Dense", {"units": 2})], seed=1)
+    trainer, x, y = cadenza.Trainer(model, "mse", "sgd"), samples(4, 5, 3), samples(4, 5, 2)
+    _, before = trainer.gradients(x, y)
+    weights = model.get_weights()
+    given = {name: np.full_like(gradient, 7) for name, gradient in before.items()}
+    given[list(given)[-1]][...] = np.nan
+    with pytest.raises(cadenza.InvalidArgumentError, match="NaN or infinite; the weights are as before"):
+        trainer.apply_gradients(given)
+    frozen = cadenza.Tape(model, frozen=[model.layers[-1].name])
+    frozen.forward(x)
+    frozen.backward(np.ones((4, 5, 2)))
+    with pytest.raises(cadenza.InvalidArgumentError, match="does not train it"):
+        trainer.apply_gradients(frozen)
+    for index, expected in enumerate(before.values()):
+        own = np.empty_like(expected)
+        bindings.trainer_gradient(trainer._handle, index, own.ctypes.data, own.size)
+        assert_same_bits(own, expected)
+    for one, other in zip(model.get_weights(), weights, strict=True):
+        assert_same_bits(one, other)

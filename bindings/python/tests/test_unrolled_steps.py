@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import step_loops
@@ -116,6 +118,44 @@ def test_nested_is_its_steps(seed):
                 gradient[:, i, j] = one
         for one, other in zip(step_loops.weight_gradients(runs[1].backward(gradient)), step_loops.weight_gradients(found[1])):
             assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+@pytest.mark.parametrize("policy", ["carry", "reset", "given", "feedback", "self_feeding"])
+def test_threads_with_work_to_do(cell, policy):
+    """Runs large enough that threads are woken: the same bits with any number of them, and where they have to share a processor."""
+    first = cadenza.build(None, 5, [("Masking", {"mask_value": 0.25}), (cell, {"units": 40}), ("Dense", {"units": 6})], seed=1)
+    below = [(cell, {"units": 33}), ("Dense", {"units": 5})]
+    second = cadenza.build(None, 6 + 5 * (policy == "feedback"), below, seed=2)
+    states = sum(state.units for state in second.states)
+    head = cadenza.build(None, 6, [("Dense", {"units": states, "activation": "tanh"})], seed=3) if policy == "given" else None
+    alone = cadenza.build(None, 5, below, seed=4)
+    random = np.random.default_rng(5)
+    x, counts = samples(66, 12, 5, seed=6), random.integers(0, 9, (66, 12))
+    x[random.random(x.shape[:2]) < 0.2] = 0.25
+    models = [alone] if policy == "self_feeding" else [first, second, *([head] if head else [])]
+
+    def bits(threads):
+        run = cadenza.Unrolled(*models, threads=threads)
+        if policy == "self_feeding":
+            made = cadenza.self_feeding(run, alone, x, 20, x.repeat(2, axis=1), lambda step: float(step % 5 > 0), training=True)
+            values = made.array
+        else:
+            how = policy if head or policy == "reset" else "carry"
+            made = cadenza.nested(run, first, second, x, counts, how, head, policy == "feedback", training=True)
+            values = made.flat
+        gradients = made.backward(np.cos(np.arange(values.size)).reshape(values.shape))
+        arrays = [values, *(value.gradient for value in made.x), *step_loops.weight_gradients(gradients)]
+        return b"".join(array.tobytes() for array in arrays)
+
+    expected = bits(1)
+    assert bits(2) == expected and bits(3) == expected
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        assert bits(3) == expected
+    finally:
+        os.sched_setaffinity(0, processors)
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -329,3 +369,29 @@ def test_what_cannot_be_is_refused_by_name():
     run.reset()
     with pytest.raises(cadenza.InvalidArgumentError, match="forgotten"):
         made.carried  # noqa: B018
+
+
+def test_a_run_that_was_forgotten_goes_nowhere():
+    model = cadenza.build(None, 3, [("LSTM", {"units": 4}), ("Dense", {"units": 3})], seed=1)
+    run = cadenza.Unrolled(model)
+    made = cadenza.self_feeding(run, model, samples(2, 3, 3), 4)
+    run.reset()
+    with pytest.raises(cadenza.InvalidArgumentError, match="forgotten"):
+        made.backward(np.ones_like(made.array))
+
+
+def test_a_gradient_given_for_x_counts():
+    model = cadenza.build(None, 3, [("LSTM", {"units": 4}), ("Dense", {"units": 3})], seed=1)
+    run = cadenza.Unrolled(model)
+    made = cadenza.self_feeding(run, model, samples(2, 3, 3), 4)
+    run.backward([(made[1], np.ones((2, 3)))])
+    alone = made.x[0].gradient.copy()
+    run.backward([(made[1], np.ones((2, 3))), (made.x[0], np.full((2, 3), 5))])
+    assert alone.any() and np.array_equal(made.x[0].gradient, alone + 5)
+
+
+@pytest.mark.parametrize("counts", [[1.5, 2, 0], [1, 2], [[1, 2, 0]], [1, -1, 0]])
+def test_counts_that_are_none(counts):
+    model = cadenza.build(None, 3, [("LSTM", {"units": 3})], seed=1)
+    with pytest.raises(cadenza.InvalidArgumentError, match="counts of 0 or more"):
+        cadenza.nested(cadenza.Unrolled(model), model, model, samples(2, 3, 3), counts)
