@@ -184,8 +184,8 @@ public final class UnrolledNested: Unrolled {
         guard let asked = given.counts else { throw Failure(.invalidArgument, "batch->counts is NULL") }
         let runs = try multiplied(given.batch, given.steps)
         var isSame = tape != nil && batch == given.batch && outer == given.steps
-        // Memory for so many runs comes before they are gone through.
-        let starts = try Indices(runs)
+        // Where they are other ones, memory for so many runs comes before they are gone through.
+        let room: Indices? = if isSame { nil } else { try Indices(runs) }
         var sum = 0
         for row in 0..<given.batch {
             for i in 0..<given.steps {
@@ -202,7 +202,7 @@ public final class UnrolledNested: Unrolled {
         var made = tape
         tape = nil
         blocks = []
-        let counts = try Indices(runs)
+        let counts = try Indices(runs), starts = if let room { room } else { try Indices(runs) }
         let blockOf = try Indices(sum), placeOf = try Indices(sum), hasLast = try Indices(given.batch)
         var next = 0
         for row in 0..<given.batch {

@@ -298,10 +298,10 @@ def test_learning_on_a_live_stream():
     ours, stream = cadenza.Trainer(model, "mse", optimizers.SGD(0.05)), model.stream()
     wave = np.sin(np.arange(400) * 0.4)
     errors = []
-    for now, later in zip(wave[:-1], wave[1:]):
+    for sample, target in zip(wave[:-1], wave[1:]):
         state = stream.get_state()
-        errors.append((stream.step([now])[0] - later) ** 2)
-        ours.update([[[now]]], [[later]], states=state)
+        errors.append((stream.step([sample])[0] - target) ** 2)
+        ours.update([[[sample]]], [[target]], states=state)
     assert np.mean(errors[-50:]) < 0.3 * np.mean(errors[:50])
 
 
