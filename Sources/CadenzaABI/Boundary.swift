@@ -141,6 +141,18 @@ func object<T: AnyObject>(_ handle: OpaquePointer?, _ argument: Literal) throws(
     return Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).takeUnretainedValue()
 }
 
+/// Calls `body` with the engine's object behind a handle. Where `object` would count a reference, which costs as much as a
+/// small layer, this relies on the caller's.
+@inline(__always)
+func borrowed<T: AnyObject>(_ handle: OpaquePointer?, _ argument: Literal, _ body: (T) throws(Failure) -> Void) throws(Failure) {
+    guard let handle else { throw missing(argument) }
+    var failure: Failure?
+    Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle))._withUnsafeGuaranteedRef { object in
+        do throws(Failure) { try body(object) } catch { failure = error }
+    }
+    if let failure { throw failure }
+}
+
 /// A new handle to an object, which release takes back.
 func handle<T: AnyObject>(_ object: T) -> OpaquePointer {
     OpaquePointer(Unmanaged.passRetained(object).toOpaque())

@@ -49,11 +49,14 @@ public func cadenza_stream_model(_ stream: OpaquePointer?, _ model: UnsafeMutabl
 private func run(_ stream: OpaquePointer?, _ steps: Int, _ input: UnsafePointer<Float>?, _ output: UnsafeMutablePointer<Float>?,
                  advance: Bool, _ other: Literal) -> cadenza_status {
     attempt { () throws(Failure) in
-        let stream: Stream = try object(stream, "stream")
-        var inputs: UnsafePointer<Float>? = try given(input, "input")
-        var outputs: UnsafeMutablePointer<Float>? = try given(output, "output")
-        if !stream.isSimple { try requireOneEach(stream.model, other) }
-        try stream.run(steps: try count(steps, "steps"), inputs: &inputs, outputs: &outputs, advance: advance)
+        try borrowed(stream, "stream") { (stream: Stream) throws(Failure) in
+            let input = try given(input, "input"), output = try given(output, "output")
+            if !stream.isSimple { try requireOneEach(stream.model, other) }
+            if steps == 1 { return try stream.step(input, output, advance: advance) }
+            var inputs: UnsafePointer<Float>? = input
+            var outputs: UnsafeMutablePointer<Float>? = output
+            try stream.run(steps: try count(steps, "steps"), inputs: &inputs, outputs: &outputs, advance: advance)
+        }
     }
 }
 

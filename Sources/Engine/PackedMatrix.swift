@@ -14,6 +14,8 @@ public final class PackedMatrix {
     /// Of whole numbers.
     private var scaleBuffer: AlignedBuffer
     private let biasBuffer: AlignedBuffer
+    /// Of one unit alone.
+    private let columnBuffer: AlignedBuffer?
 
     /// - Parameters:
     ///   - gates: which gates of the matrix stand side by side in each block of 16 units; gate g are the columns
@@ -28,10 +30,13 @@ public final class PackedMatrix {
         panelBuffer = try AlignedBuffer(count: multiplied(inputs, width))
         scaleBuffer = try AlignedBuffer(count: 0)
         biasBuffer = try AlignedBuffer(count: width)
+        columnBuffer = width == 16 && units == 1 ? try AlignedBuffer(count: inputs) : nil
     }
 
     /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
     var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: precision.rawValue) }
+    /// The floats of a matrix of one column without the panel's zeros, of which each line of the cache would hold fifteen; else nil.
+    var column: UnsafePointer<Float>? { precision == .float32 ? columnBuffer.map { UnsafePointer($0.floats) } : nil }
     /// Floats of a row of sums in panel order.
     var width: Int { biasBuffer.count }
     /// [blocks][gates][16]
@@ -49,6 +54,9 @@ public final class PackedMatrix {
             precision = weight.precision
             panelBuffer = try AlignedBuffer(count: biasBuffer.count / 4 * size * pairedInputs)
             scaleBuffer = try AlignedBuffer(count: weight.scales == nil ? 0 : biasBuffer.count)
+        }
+        if let columnBuffer, precision == .float32 {
+            for k in 0..<inputs { columnBuffer.floats[k] = weight.values[k * columns + gates.lowerBound] }
         }
         let matrix = UnsafeRawPointer(narrow.map { UnsafePointer($0.floats) } ?? weight.values)
         var panel = UnsafeMutableRawPointer(panelBuffer.floats)

@@ -61,6 +61,9 @@ final class Program {
                    let products = try operation.keepsProducts(rows: capacity, model.kernels, workspace) {
                     kept.append(products)
                 }
+            } else if uses[node.inputs[0]] == 1, binding.outputs[0].data == inputs[0].data {
+                // Dropout, say: what makes its input makes its output.
+                makers[node.outputs[0]] = makers[node.inputs[0]]
             }
             for (i, output) in node.outputs.enumerated() {
                 var tensor = binding.outputs[i]

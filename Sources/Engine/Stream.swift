@@ -13,6 +13,9 @@ public final class Stream: Snapshotting {
     /// Where the program reads and writes.
     private let inputs: Ports
     private let outputs: Ports
+    /// The first of each, at hand for the step that has no others.
+    private let input: (data: UnsafeMutablePointer<Float>, count: Int)
+    private let output: (data: UnsafeMutablePointer<Float>, count: Int)
     private let blocks: AlignedBuffer
     private var current: UnsafeMutablePointer<Float>
     private var next: UnsafeMutablePointer<Float>
@@ -32,6 +35,8 @@ public final class Stream: Snapshotting {
         program = try Program(model, capacity: batch, times: model.inputs.map { _ in 1 }, streaming: true)
         inputs = Ports(program.inputs)
         outputs = Ports(program.outputs)
+        input = inputs[0]
+        output = outputs[0]
         isSimple = inputs.count == 1 && outputs.count == 1
         stateSize = model.stateSize
         checksIDs = !model.idChecks.isEmpty
@@ -78,20 +83,38 @@ public final class Stream: Snapshotting {
         try check(given, steps: steps)
         for step in 0..<steps {
             for index in 0..<inputs.count { gather(index, from: given[index].unsafelyUnwrapped, step: step, steps: steps) }
-            program.run(Moment(rows: batch, state: UnsafePointer(current), next: next, stride: stateSize, fresh: UnsafePointer(fresh)))
-            if advance {
-                swap(&current, &next)
-                for row in 0..<batch {
-                    positions[row] &+= 1
-                    fresh[row] = 0
-                }
-            }
+            compute(advance: advance)
             if let wanted {
                 for index in 0..<outputs.count {
                     if let output = wanted[index] { scatter(index, to: output, step: step, steps: steps) }
                 }
             }
             if let states { scatterStates(to: states, step: step, steps: steps) }
+        }
+    }
+
+    /// A step of a model with one input and one output: what `run` does, without its loops.
+    @export(interface)
+    public func step(_ input: UnsafePointer<Float>, _ output: UnsafeMutablePointer<Float>, advance: Bool) throws(Failure) {
+        if checksIDs {
+            var given: UnsafePointer<Float>? = input
+            try check(&given, steps: 1)
+        }
+        self.input.data.copy(from: input, count: batch &* self.input.count)
+        compute(advance: advance)
+        output.copy(from: self.output.data, count: batch &* self.output.count)
+    }
+
+    @inline(__always)
+    private func compute(advance: Bool) {
+        program.run(Moment(rows: batch, state: UnsafePointer(current), next: next, stride: stateSize, fresh: UnsafePointer(fresh)))
+        guard advance else { return }
+        swap(&current, &next)
+        var row = 0
+        while row < batch {
+            positions[row] &+= 1
+            fresh[row] = 0
+            row &+= 1
         }
     }
 

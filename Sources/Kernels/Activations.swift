@@ -1,6 +1,10 @@
 import CSystem
 
 extension cz_activation {
+    /// Whether it changes nothing.
+    @inline(always)
+    var isLinear: Bool { kind == Int32(bitPattern: CZ_LINEAR.rawValue) }
+
     /// The two that LSTM and GRU have unless told otherwise.
     @inline(always)
     var isTanh: Bool { kind == Int32(bitPattern: CZ_TANH.rawValue) }
@@ -8,7 +12,7 @@ extension cz_activation {
     var isSigmoid: Bool { kind == Int32(bitPattern: CZ_SIGMOID.rawValue) }
 
     /// out[i] = activation(x[i]) for `count` values.
-    @inline(always)
+    @inline(never)
     func apply(_ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, count: Int) {
         var i = 0
         while i < count {
@@ -101,7 +105,7 @@ extension cz_answer {
     @inline(always)
     func give(_ h: Vector, row: Int, block: Int, lanes: Int) {
         guard let out else { return }
-        let answers = activation.kind == Int32(bitPattern: CZ_LINEAR.rawValue) ? h
+        let answers = activation.isLinear ? h
             : activation.kind == Int32(bitPattern: CZ_RELU.rawValue) ? activation.rectified(h) : activation.applied(to: h)
         answers.store(out + (row &* stride &+ block &* 16), count: lanes)
     }

@@ -11,7 +11,7 @@ struct Affine {
     let outStride: Int
 
     /// Four panels of weights serve all rows before the next four are read.
-    @inline(always)
+    @inline(never)
     func run(rows: Int) {
         var column = 0
         while column < outputs {

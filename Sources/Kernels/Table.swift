@@ -13,6 +13,7 @@ func makeTable(name: StaticString) -> cz_kernels {
             affine(x.unsafelyUnwrapped, xStride, rows, inputs, packed.unsafelyUnwrapped.pointee, outputs, start, startStride,
                    out.unsafelyUnwrapped, outStride)
         },
+        dense: { dense($0.unsafelyUnwrapped) },
         lstm: { lstm($0.unsafelyUnwrapped) },
         gru: { gru($0.unsafelyUnwrapped) },
         simple_rnn: { simpleRNN($0.unsafelyUnwrapped) },
@@ -42,6 +43,9 @@ private func affine(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int, _ in
     Affine(x: x, xStride: xStride, inputs: inputs, packed: Weights(packed), outputs: outputs, start: start, startStride: startStride,
            out: out, outStride: outStride).run(rows: rows)
 }
+
+@inline(never)
+private func dense(_ call: UnsafePointer<cz_dense>) { Dense(call: call).run() }
 
 @inline(never)
 private func lstm(_ call: UnsafePointer<cz_lstm>) { LSTM(call: call).run() }

@@ -75,6 +75,17 @@ typedef struct cz_weights {
     int32_t kind;                               /* cz_weight_kind */
 } cz_weights;
 
+/* A dense layer: out[r][j] = activation(bias[j] + Σ_k x[r][k]·W[k][j]) for j < units. */
+typedef struct cz_dense {
+    long rows, inputs, units;
+    const float *x;                             /* [rows][inputs] */
+    cz_weights kernel;                          /* packed */
+    const float *column;                        /* of one unit, the kernel again: [inputs]; or NULL */
+    const float *bias;                          /* [blocks·16] */
+    float *out;                                 /* [rows][units] */
+    cz_activation activation;
+} cz_dense;
+
 /* What a layer answers beside its states: out[r][j] = activation(h'[r][j]) for j < units. */
 typedef struct cz_answer {
     float *out; long stride;                    /* NULL: no answer; must not overlap what is read */
@@ -156,6 +167,7 @@ typedef struct cz_kernels {
     void (*affine_packed)(const float *x, long x_stride, long rows, long inputs, const cz_weights *packed, long outputs,
                           const float *start, long start_stride, float *out, long out_stride);
 
+    void (*dense)(const cz_dense *);
     void (*lstm)(const cz_lstm *);
     void (*gru)(const cz_gru *);
     void (*simple_rnn)(const cz_simple_rnn *);

@@ -51,42 +51,47 @@ public final class Dense: Layer {
 }
 
 private final class DenseOperation: Operation {
-    private let activation: Activation
-    private var weights: cz_weights
-    private let bias: UnsafePointer<Float>
     private let kernels: UnsafePointer<cz_kernels>
-    private let x: UnsafeMutablePointer<Float>
-    private let out: UnsafeMutablePointer<Float>
-    /// Where the products go: the output itself, or a wider scratch that glu halves.
-    private let sums: UnsafeMutablePointer<Float>
-    /// Vectors of `inputs` features in one row of the batch.
+    private var call: cz_dense
+    /// Vectors of features in one row of the batch.
     private let vectors: Int
-    private let inputs: Int
-    private let units: Int
+    /// An activation along the units, which follows on the sums.
+    private let last: Activation?
+    private let out: UnsafeMutablePointer<Float>
 
     init(_ layer: Dense, _ binding: Binding) throws(Failure) {
         guard let packed = layer.packed else { throw layer.failure("is not built") }
-        activation = layer.activation
-        weights = packed.weights
-        bias = packed.bias
         kernels = binding.kernels
-        x = binding.inputs[0].data
         out = binding.outputs[0].data
-        inputs = binding.inputs[0].shape[binding.inputs[0].shape.count - 1]
-        units = layer.units
-        vectors = inputs == 0 ? 0 : binding.inputs[0].count / inputs
-        if case .glu = layer.activation {
-            sums = try binding.workspace.floats(multiplied(multiplied(binding.capacity, vectors), units))
+        call = cz_dense()
+        call.inputs = packed.inputs
+        call.units = layer.units
+        call.x = UnsafePointer(binding.inputs[0].data)
+        call.kernel = packed.weights
+        call.column = packed.column
+        call.bias = packed.bias
+        call.out = out
+        vectors = packed.inputs == 0 ? 0 : binding.inputs[0].count / packed.inputs
+        if let activation = layer.activation.elementwise {
+            call.activation = activation
+            last = nil
         } else {
-            sums = out
+            last = layer.activation
+            if case .glu = layer.activation {
+                call.out = try binding.workspace.floats(multiplied(multiplied(binding.capacity, vectors), layer.units))
+            }
         }
     }
 
+    override func applies(_ activation: cz_activation) -> Bool {
+        guard last == nil, call.activation.kind == Int32(CZ_LINEAR.rawValue) else { return false }
+        call.activation = activation
+        return true
+    }
+
     override func run(_ moment: Moment) {
-        let rows = moment.rows &* vectors
-        kernels.pointee.affine_packed(x, inputs, rows, inputs, &weights, units, bias, 0, sums, units)
-        if !activation.isLinear {
-            activation.apply(kernels, sums, out, rows: rows, count: units)
-        }
+        call.rows = moment.rows &* vectors
+        kernels.pointee.dense(&call)
+        last?.apply(kernels, call.out, out, rows: call.rows, count: call.units)
     }
 }

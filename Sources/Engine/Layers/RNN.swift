@@ -136,6 +136,8 @@ final class RNNOperation: Operation {
     private let widths: UnsafeMutablePointer<Int>
     private let beginsElsewhere: Bool
     private let offset: Int?
+    /// The only cell, where all that a step does is done by it: it carries its states and writes the output.
+    private let cell: Unmanaged<CellStep>?
     /// Two blocks of states [rows][width], for states that the stream does not carry or that begin elsewhere.
     private let blocks: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>)?
 
@@ -177,6 +179,12 @@ final class RNNOperation: Operation {
         answer.pointee.stride = returnsSequences ? time * units : units
         answers = mask == nil && steps[steps.count - 1].writes(UnsafePointer(answer))
         hasStateOutputs = !stateOutputs.isEmpty
+        if offset != nil && !beginsElsewhere && answers && !hasStateOutputs && steps.count == 1 {
+            cell = .passUnretained(steps[0])
+            answer.pointee.out = out
+        } else {
+            cell = nil
+        }
         widths = .allocate(capacity: layer.cells.count)
         for (index, cell) in layer.cells.enumerated() { widths[index] = cell.stateWidth }
     }
@@ -202,7 +210,12 @@ final class RNNOperation: Operation {
     }
 
     override func run(_ moment: Moment) {
-        if let offset {
+        if let cell, let offset {
+            cell._withUnsafeGuaranteedRef {
+                $0.run(rows: moment.rows, x: UnsafePointer(x), xStride: features, from: moment.state + offset, fromStride: moment.stride,
+                       to: moment.next + offset, toStride: moment.stride)
+            }
+        } else if let offset {
             let from = UnsafePointer(begin(moment, offset)) ?? moment.state + offset
             let fromStride = beginsElsewhere ? width : moment.stride
             let to = moment.next + offset

@@ -75,7 +75,22 @@ def prepared(checked: Any, *arguments: Any, keep_lock: bool) -> Callable[[], int
     """
     bound: Any = (_keeping if keep_lock else _releasing)[checked.__name__]
     bound.restype = ctypes.c_int
-    return partial(bound, *arguments)
+    return partial(bound, *map(_reference, arguments))
+
+
+class _Memory(ctypes.Structure):
+    """What a pointer points to."""
+
+    owner: Any
+
+
+def _reference(pointer: Any) -> Any:
+    """The same pointer in the one form for which ctypes makes no object at each call."""
+    if not isinstance(pointer, ctypes.c_void_p):  # an array
+        return ctypes.byref(pointer)
+    memory = _Memory.from_address(pointer.value or 0)
+    memory.owner = pointer
+    return ctypes.byref(memory)
 
 
 def failure(status: int) -> CadenzaError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NoReturn, overload
 
@@ -92,13 +93,14 @@ class _Place:
     """Where samples of one shape are put, and where the answers to them will be: in `target`; or once a caller gives the same
     array again and again, right in that."""
 
-    __slots__ = ("source", "target", "last", "kept", "step")
+    __slots__ = ("source", "target", "last", "kept", "step", "guard")
 
     def __init__(self, source: Array, target: Array) -> None:
         self.source, self.target = source, target
         self.last: Any = None
         self.kept: Any = self  # no array
         self.step: Any = None
+        self.guard: Any = None
 
 
 class Stream:
@@ -147,7 +149,9 @@ class Stream:
         """Makes one step of every row and returns the answer: what the whole model gives on the samples so far.
 
         sample: (features,) or (1, features) for one row, (batch, features) for several.
-        out: a float32 array of the answer's shape, or a list of them for several outputs: receives it, and is returned.
+        out: a float32 array of the answer's shape, or a list of them for several outputs: receives it, and is returned. An
+        array that was given twice in a row is written to by the library itself: whether another shape or type was assigned
+        to it since is not looked at again.
         Raises InvalidArgumentError for other shapes, with no step made.
         """
         try:
@@ -155,7 +159,7 @@ class Stream:
         except (AttributeError, KeyError, TypeError):  # a list, several inputs, or a shape to complain about
             return self._exchange(self._step, sample, out)
         place.source[...] = sample
-        if out is place.kept and out.shape == place.target.shape and out.dtype is _FLOAT32 and out.flags.writeable:
+        if out is place.kept and out.flags.writeable:
             if status := place.step():
                 raise failure(status)
             return out
@@ -328,6 +332,8 @@ class Stream:
             ends = ctypes.c_void_p(address(self._sources[0])), ctypes.c_void_p(address(out))
             place.step = prepared(c.stream_step, self._handle, *ends, keep_lock=self._keep_lock)
             place.kept = out
+            # NumPy refuses to resize an array with a weak reference: its memory stays where it is.
+            place.guard = weakref.ref(out)
 
     def _exchange(self, call: Any, sample: Any, out: Any) -> Answer:
         """A step or a peek for every kind of sample: lists, several inputs, several outputs."""
