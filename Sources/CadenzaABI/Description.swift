@@ -141,8 +141,7 @@ public func cadenza_model_weight_get(_ model: OpaquePointer?, _ index: Int, _ va
     attempt { () throws(Failure) in
         let model: Model = try object(model, "model")
         let values = try given(values, "values")
-        let weight = model.weights[try CadenzaABI.weight(model, index, count)]
-        values.update(from: weight.values, count: count)
+        model.weights[try CadenzaABI.weight(model, index, count)].copy(to: values)
     }
 }
 

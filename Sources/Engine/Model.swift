@@ -172,13 +172,7 @@ public final class Model {
     public var precision: Precision { weights.first { $0.precision != .float32 }?.precision ?? .float32 }
 
     /// How many weights are NaN or infinite.
-    public var nonfiniteWeights: Int {
-        var count = 0
-        for weight in weights {
-            for i in 0..<weight.count where !weight.values[i].isFinite { count += 1 }
-        }
-        return count
-    }
+    public var nonfiniteWeights: Int { weights.reduce(0) { $0 + $1.nonfiniteCount } }
 
     /// A hash of layers, options, connections and weights; names do not count.
     public var fingerprint: UInt64 {
@@ -194,8 +188,13 @@ public final class Model {
         }
         for weight in weights {
             for length in weight.shape { hash.combine(length) }
-            hash.combine(weight.values, count: weight.count)
-            if weight.precision != .float32 { hash.combine(Int(weight.precision.rawValue)) }
+            guard weight.precision != .float32 else {
+                hash.combine(weight.values, count: weight.count)
+                continue
+            }
+            hash.combine(Int(weight.precision.rawValue))
+            hash.combine(bytes: UnsafeRawBufferPointer(start: weight.memory, count: weight.count * weight.precision.size))
+            if let scales = weight.scales { hash.combine(scales.floats, count: scales.count) }
         }
         knownFingerprint = hash.value
         return hash.value

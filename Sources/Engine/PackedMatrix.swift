@@ -9,7 +9,8 @@ public final class PackedMatrix {
     public let units: Int
     private let gates: Range<Int>
     private let columns: Int
-    private var precision = Precision.float32
+    /// Of the panels; nil before they are filled.
+    private var precision: Precision?
     private var panelBuffer: AlignedBuffer
     /// Of whole numbers.
     private var scaleBuffer: AlignedBuffer
@@ -27,14 +28,15 @@ public final class PackedMatrix {
         self.gates = gates
         self.columns = columns ?? gates.count * units
         let width = padded(units) * gates.count
-        panelBuffer = try AlignedBuffer(count: multiplied(inputs, width))
+        _ = try multiplied(inputs, width)
+        panelBuffer = try AlignedBuffer(count: 0)
         scaleBuffer = try AlignedBuffer(count: 0)
         biasBuffer = try AlignedBuffer(count: width)
         columnBuffer = width == 16 && units == 1 ? try AlignedBuffer(count: inputs) : nil
     }
 
     /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
-    var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: precision.rawValue) }
+    var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: (precision ?? .float32).rawValue) }
     /// The floats of a matrix of one column without the panel's zeros, of which each line of the cache would hold fifteen; else nil.
     var column: UnsafePointer<Float>? { precision == .float32 ? columnBuffer.map { UnsafePointer($0.floats) } : nil }
     /// Floats of a row of sums in panel order.
@@ -47,8 +49,6 @@ public final class PackedMatrix {
 
     /// Packs a matrix [inputs][columns]; bias: [columns], or nil for zeros.
     func fill(_ weight: Weight, bias: UnsafePointer<Float>? = nil) throws(Failure) {
-        let narrow = try weight.narrowValues()
-        defer { withExtendedLifetime(narrow) {} }
         let size = weight.precision.size
         if weight.precision != precision {
             precision = weight.precision
@@ -58,7 +58,7 @@ public final class PackedMatrix {
         if let columnBuffer, precision == .float32 {
             for k in 0..<inputs { columnBuffer.floats[k] = weight.values[k * columns + gates.lowerBound] }
         }
-        let matrix = UnsafeRawPointer(narrow.map { UnsafePointer($0.floats) } ?? weight.values)
+        let matrix = weight.memory
         var panel = UnsafeMutableRawPointer(panelBuffer.floats)
         var place = 0
         for block in 0..<(padded(units) / 16) {
@@ -69,7 +69,7 @@ public final class PackedMatrix {
                     let values = matrix + (k * columns + column) * size
                     if precision == .bfloat16 {
                         for lane in 0..<lanes {
-                            panel.storeBytes(of: values.load(fromByteOffset: lane * 2, as: UInt16.self),
+                            panel.storeBytes(of: values.loadUnaligned(fromByteOffset: lane * 2, as: UInt16.self),
                                              toByteOffset: k / 2 * 64 + lane * 4 + k % 2 * 2, as: UInt16.self)
                         }
                     } else {

@@ -24,12 +24,10 @@ extension Weight {
     /// Whether it can be kept narrow: what inputs and states are multiplied with, and tables of vectors.
     public var canBeNarrow: Bool { isTable || variable == "kernel" || variable == "recurrent_kernel" }
 
-    private var isTable: Bool { variable == "embeddings" }
-
     /// How many scales whole numbers have: one for each output, or for each vector of a table.
     public var scaleCount: Int { shape[isTable ? 0 : 1] }
 
-    func scaleIndex(_ i: Int) -> Int { isTable ? i / shape[1] : i % shape[1] }
+    private func scaleIndex(_ i: Int) -> Int { isTable ? i / shape[1] : i % shape[1] }
 
     /// Keeps `source` narrow from now on: each value the nearest that there is, to even where two are. Fails for whole
     /// numbers where a value is NaN or infinite.
@@ -37,10 +35,10 @@ extension Weight {
     public func narrow(_ source: UnsafePointer<Float>, to precision: Precision) throws(Failure) {
         let mode = cz_float_mode_enter()
         defer { cz_float_mode_leave(mode) }
-        let buffer = try AlignedBuffer(count: count)
+        let buffer = try AlignedBuffer(count: (count * precision.size + 3) / 4), memory = UnsafeMutableRawPointer(buffer.floats)
         guard precision == .int8 else {
-            for i in 0..<count { buffer.floats[i] = Float(bitPattern: UInt32(upperHalf(source[i])) << 16) }
-            return try adopt(buffer, precision, scales: nil)
+            for i in 0..<count { memory.storeBytes(of: upperHalf(source[i]), toByteOffset: i * 2, as: UInt16.self) }
+            return try adopt(memory, precision, scales: nil, owner: buffer)
         }
         let scales = try AlignedBuffer(count: scaleCount)
         for i in 0..<count {
@@ -49,25 +47,43 @@ extension Weight {
             if size > scales.floats[channel] { scales.floats[channel] = size }
         }
         for channel in 0..<scaleCount { scales.floats[channel] /= 127 }
-        for i in 0..<count { buffer.floats[i] = Float(whole(source[i], scales.floats[scaleIndex(i)])) }
-        try adopt(buffer, precision, scales: scales)
+        for i in 0..<count { memory.storeBytes(of: whole(source[i], scales.floats[scaleIndex(i)]), toByteOffset: i, as: Int8.self) }
+        try adopt(memory, precision, scales: scales, owner: buffer)
     }
 
-    /// The narrow values in the weight's order; nil where they are floats.
+    /// Copies all values out as floats: narrow ones as what is computed with.
     @export(interface)
-    public func narrowValues() throws(Failure) -> AlignedBuffer? {
-        if precision == .float32 { return nil }
+    public func copy(to out: UnsafeMutablePointer<Float>) {
+        guard precision != .float32 else { return out.copy(from: values, count: count) }
         let mode = cz_float_mode_enter()
         defer { cz_float_mode_leave(mode) }
-        let buffer = try AlignedBuffer(count: (count * precision.size + 3) / 4), bytes = UnsafeMutableRawPointer(buffer.floats)
-        for i in 0..<count {
-            if let scales {
-                bytes.storeBytes(of: whole(values[i], scales.floats[scaleIndex(i)]), toByteOffset: i, as: Int8.self)
-            } else {
-                bytes.storeBytes(of: upperHalf(values[i]), toByteOffset: 2 * i, as: UInt16.self)
+        for row in 0..<shape[0] { copyRow(row, to: out + row * shape[1]) }
+    }
+
+    /// Copies a row of a matrix out, in the caller's float mode.
+    func copyRow(_ row: Int, to out: UnsafeMutablePointer<Float>) {
+        let width = shape[1], first = memory + row &* width &* precision.size
+        switch precision {
+        case .float32:
+            out.copy(from: first.assumingMemoryBound(to: Float.self), count: width)
+        case .bfloat16:
+            for i in 0..<width {
+                out[i] = Float(bitPattern: UInt32(first.loadUnaligned(fromByteOffset: i &* 2, as: UInt16.self)) &<< 16)
             }
+        case .int8:
+            guard let scales = scales?.floats else { return }
+            let start = scales + (isTable ? row : 0), step = isTable ? 0 : 1
+            for i in 0..<width { out[i] = Float(first.load(fromByteOffset: i, as: Int8.self)) * start[i &* step] }
         }
-        return buffer
+    }
+
+    /// How many values are NaN or infinite.
+    var nonfiniteCount: Int {
+        switch precision {
+        case .float32: (0..<count).reduce(0) { $0 + (values[$1].isFinite ? 0 : 1) }
+        case .bfloat16: (0..<count).reduce(0) { $0 + (memory.loadUnaligned(fromByteOffset: $1 * 2, as: UInt16.self) & 0x7F80 == 0x7F80 ? 1 : 0) }
+        case .int8: 0
+        }
     }
 }
 

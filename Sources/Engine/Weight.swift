@@ -8,15 +8,16 @@ public final class Weight {
     public internal(set) var path: Name
     public let shape: Shape
     public let count: Int
+    /// Whether it is a table of vectors.
+    let isTable: Bool
     public let isTrainable: Bool
     /// How a fresh model draws it.
     public let initializer: Initializer
 
-    /// Whoever owns the values: a buffer of ours, or the mapped file they lie in.
+    /// Whoever owns the memory: a buffer of ours, or the mapped file it lies in.
     private var owner: AnyObject
-    /// Where it is kept narrow: what the narrow values are as floats.
-    public private(set) var values: UnsafePointer<Float>
-    /// How the kernels have it.
+    /// The values, as they are kept; halves and whole numbers at any address.
+    public private(set) var memory: UnsafeRawPointer
     public private(set) var precision = Precision.float32
     /// Of whole numbers.
     public private(set) var scales: AlignedBuffer?
@@ -28,17 +29,26 @@ public final class Weight {
         self.path = variable
         self.shape = shape
         self.count = try shape.elementCount()
+        isTable = variable == "embeddings"
         self.isTrainable = isTrainable
         self.initializer = initializer
         let buffer = try AlignedBuffer(count: 0)
         owner = buffer
-        values = UnsafePointer(buffer.floats)
+        memory = UnsafeRawPointer(buffer.floats)
+    }
+
+    /// The values of one that is not kept narrow.
+    public var values: UnsafePointer<Float> {
+        assert(precision == .float32)
+        return memory.assumingMemoryBound(to: Float.self)
     }
 
     /// Takes the values from `source`, which `owner` keeps alive; nothing is copied.
     public func adopt(_ source: UnsafePointer<Float>, owner: AnyObject) {
         self.owner = owner
-        values = source
+        memory = UnsafeRawPointer(source)
+        precision = .float32
+        scales = nil
     }
 
     /// Takes a buffer of `count` floats for its own.
@@ -46,19 +56,17 @@ public final class Weight {
         adopt(UnsafePointer(buffer.floats), owner: buffer)
     }
 
-    /// The same, narrow: values that the precision has, or whole numbers that get their scales. Fails where a scale is not a
-    /// finite number, or negative.
+    /// Takes narrow values from `source`, which `owner` keeps alive; whole numbers with their scales. Fails where a scale is
+    /// not a finite number, or negative.
     @export(interface)
-    public func adopt(_ buffer: AlignedBuffer, _ precision: Precision, scales: AlignedBuffer?) throws(Failure) {
-        let mode = cz_float_mode_enter()
-        defer { cz_float_mode_leave(mode) }
+    public func adopt(_ source: UnsafeRawPointer, _ precision: Precision, scales: AlignedBuffer?, owner: AnyObject) throws(Failure) {
         if let scales {
             for i in 0..<scales.count where !(scales.floats[i] >= 0 && scales.floats[i] * 128 < .infinity) {
                 throw Failure(.invalidFile, "weight '\(path)' has a scale of \(scales.floats[i])")
             }
-            for i in 0..<count { buffer.floats[i] *= scales.floats[scaleIndex(i)] }
         }
-        adopt(buffer)
+        self.owner = owner
+        memory = source
         self.precision = precision
         self.scales = scales
     }

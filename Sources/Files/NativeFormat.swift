@@ -15,12 +15,12 @@ public func nativeFile(_ model: Model) throws(Failure) -> SafeTensorsWriter {
     if precision != .float32 { metadata.append((precisionKey, precision.name)) }
     var writer = SafeTensorsWriter(metadata: metadata)
     for weight in model.weights {
-        guard let narrow = try weight.narrowValues() else {
-            try writer.add(weight.path, shape: weight.shape, values: weight.values)
-            continue
+        let type: Name = switch weight.precision {
+        case .float32: "F32"
+        case .bfloat16: "BF16"
+        case .int8: "I8"
         }
-        try writer.add(weight.path, shape: weight.shape, precision == .int8 ? "I8" : "BF16", size: precision.size, narrow.floats,
-                       owner: narrow)
+        try writer.add(weight.path, shape: weight.shape, type, size: weight.precision.size, weight.memory)
         if let scales = weight.scales {
             try writer.add(weight.path + scalesSuffix, shape: [weight.scaleCount], values: scales.floats)
         }
@@ -58,9 +58,15 @@ func loadNative(_ bytes: UnsafeRawBufferPointer, owner: AnyObject?) throws(Failu
     for weight in model.weights {
         let tensor = try named(weight.path, weight.shape)
         if precision != .float32 && weight.canBeNarrow {
-            let values = try tensor.narrowFloats(precision)
+            let values = try tensor.narrowBytes(precision)
             let scales = precision == .int8 ? try named(weight.path + scalesSuffix, [weight.scaleCount]).floats() : nil
-            try weight.adopt(values, precision, scales: scales)
+            if let owner, let inPlace = values.baseAddress {
+                try weight.adopt(inPlace, precision, scales: scales, owner: owner)
+            } else {
+                let buffer = try AlignedBuffer(count: (values.count + 3) / 4)
+                UnsafeMutableRawBufferPointer(start: buffer.floats, count: values.count).copyMemory(from: values)
+                try weight.adopt(buffer.floats, precision, scales: scales, owner: buffer)
+            }
         } else if let owner, let inPlace = tensor.floatsInPlace {
             weight.adopt(inPlace, owner: owner)
         } else {

@@ -145,14 +145,10 @@ extension SafeTensors.Tensor {
         return start.assumingMemoryBound(to: Float.self)
     }
 
-    /// A copy of values of a narrow type as floats, whole numbers without their scales. Fails where they are of another.
-    func narrowFloats(_ precision: Precision) throws(Failure) -> AlignedBuffer {
+    /// The values of a narrow precision, where they lie. Fails where they are of another type.
+    func narrowBytes(_ precision: Precision) throws(Failure) -> UnsafeRawBufferPointer {
         switch (type, precision) {
-        case (.bfloat16, .bfloat16): return try floats()
-        case (.other("I8", _), .int8):
-            let buffer = try AlignedBuffer(count: count)
-            for i in 0..<count { buffer.floats[i] = Float(Int8(bitPattern: bytes[i])) }
-            return buffer
+        case (.bfloat16, .bfloat16), (.other("I8", _), .int8): return bytes
         default:
             throw Failure(.invalidFile, "safetensors file, tensor '\(name)': its values are not \(precision.name), as the metadata says")
         }

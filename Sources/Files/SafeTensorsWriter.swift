@@ -11,8 +11,6 @@ public struct SafeTensorsWriter {
         let shape: [Int]
         let type: Name
         let values: UnsafeRawPointer
-        /// Who keeps them alive, where the caller does not.
-        let owner: AnyObject?
         let place: Range<Int>
     }
 
@@ -34,19 +32,18 @@ public struct SafeTensorsWriter {
     /// is there already, that is the format's or the padding's, or that is not UTF-8.
     @export(interface)
     public mutating func add(_ name: Name, shape: [Int], values: UnsafePointer<Float>) throws(Failure) {
-        try add(name, shape: shape, "F32", size: 4, values, owner: nil)
+        try add(name, shape: shape, "F32", size: 4, values)
     }
 
     /// The same of another type, of `size` bytes a value.
     @inline(never)
-    mutating func add(_ name: Name, shape: [Int], _ type: Name, size: Int, _ values: UnsafeRawPointer,
-                      owner: AnyObject?) throws(Failure) {
+    mutating func add(_ name: Name, shape: [Int], _ type: Name, size: Int, _ values: UnsafeRawPointer) throws(Failure) {
         guard !name.hasPrefix(SafeTensors.paddingPrefix), name != SafeTensors.metadataKey, name.isUTF8, names.updateValue(1, forKey: name) == nil else {
             throw Failure(.invalidArgument, "a safetensors file cannot have a tensor named '\(name)' (again)")
         }
         let start = SafeTensorsWriter.aligned(tensors.last?.place.upperBound ?? 0)
         let size = try multiplied(try shape.elementCount(), size)
-        tensors.append(Tensor(name: name, shape: shape, type: type, values: values, owner: owner, place: start..<start + size))
+        tensors.append(Tensor(name: name, shape: shape, type: type, values: values, place: start..<start + size))
     }
 
     /// The header's text, filled up with spaces.

@@ -58,10 +58,10 @@ private final class EmbeddingOperation: Operation {
 
     override func run(_ moment: Moment) {
         let width = layer.outputDim
-        let table = layer.embeddings.unsafelyUnwrapped.values
+        let table = layer.embeddings.unsafelyUnwrapped
         for i in 0..<(moment.rows &* idsPerRow) {
             let id = Int(ids[i])
-            (out + i &* width).copy(from: table + id &* width, count: width)
+            table.copyRow(id, to: out + i &* width)
             if let mask { mask[i] = id == 0 ? 0 : 1 }
         }
     }

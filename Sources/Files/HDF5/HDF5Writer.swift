@@ -10,8 +10,13 @@ struct ByteWriter {
 
     mutating func put(_ other: [UInt8]) { bytes += other }
 
-    mutating func put(_ values: UnsafePointer<Float>, count: Int) {
-        bytes += UnsafeRawBufferPointer(start: values, count: 4 * count)
+    /// A weight's values as floats, which are aligned in memory where a multiple of 4 bytes is before them.
+    mutating func put(_ weight: Weight) {
+        let place = bytes.count
+        bytes += repeatElement(0, count: 4 * weight.count)
+        bytes.withUnsafeMutableBytes {
+            if let start = $0.baseAddress { weight.copy(to: (start + place).assumingMemoryBound(to: Float.self)) }
+        }
     }
 
     mutating func set(_ number: Int, _ size: Int, at place: Int) {
@@ -54,7 +59,7 @@ struct HDF5Writer {
     mutating func dataset(_ weight: Weight) -> Int {
         while file.bytes.count % 8 != 0 { file.put(0, 1) }
         let data = file.bytes.count
-        file.put(weight.values, count: weight.count)
+        file.put(weight)
         var space = ByteWriter(), layout = ByteWriter(), type = ByteWriter()
         space.put(2, 1)
         space.put(weight.shape.count, 1)

@@ -200,12 +200,12 @@ class Model:
         return PRECISIONS[c.model_precision(self._handle)]
 
     def quantize(self, precision: str) -> Model:
-        """A model with the same weights, the large ones narrow: its steps read half (`bf16`) or a quarter (`int8`) of the bytes.
+        """A model with the same weights, the large ones narrow: its steps read half (`bf16`) or a quarter (`int8`) of the bytes,
+        and it takes as much less memory.
 
         Kernels of LSTM, GRU, SimpleRNN and Dense, and tables of Embedding, become bf16, or whole numbers of 8 bits with a
         scale for each output; all else is computed in float32. `cadenza.quantization_error` tells what it costs. This model
-        stays as it is. The new one cannot be trained; it is fast rather than small, for it keeps the floats beside; `save` writes
-        it narrow to `.safetensors`.
+        stays as it is. The new one cannot be trained; `save` writes it narrow to `.safetensors`.
         Raises InvalidArgumentError for a model that is narrow already, and for int8 where a weight is not finite.
         """
         handle = c.ModelHandle()

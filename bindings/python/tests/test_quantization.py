@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,6 +149,48 @@ def test_loading_narrow(tmp_path):
         assert cadenza.load(tmp_path / f"{precision}.safetensors").precision == precision
     sizes = [len(model.to_bytes()), *(len(model.quantize(precision).to_bytes()) for precision in PRECISIONS)]
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+HOLDS = """
+import re, sys, cadenza
+def kilobytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+cadenza.build(None, 2, [("LSTM", {"units": 4})])
+before = kilobytes()
+model = cadenza.load(sys.argv[1], precision=sys.argv[2]) if sys.argv[3] == "load" else cadenza.load(sys.argv[1]).quantize(sys.argv[2])
+print(kilobytes() - before)
+"""
+
+
+def holds(file: object, precision: str, how: str) -> int:
+    """Kilobytes that a model takes in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", HOLDS, str(file), precision, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_no_floats_are_held(tmp_path):
+    model = cadenza.build(None, 256, [("LSTM", {"units": 512})], seed=1)
+    files = {precision: tmp_path / f"{precision}.safetensors" for precision in PRECISIONS}
+    for precision, file in files.items():
+        model.quantize(precision).save(file)
+    model.save(tmp_path / "model.keras")
+    floats = holds(tmp_path / "model.keras", "float32", "load")
+    assert floats >= 2 * 4 * 768 * 2048 / 1024  # as in the file, and packed for the kernels
+    for precision, share in (("bf16", 0.6), ("int8", 0.35)):
+        for how in ("load", "quantize"):
+            assert holds(tmp_path / "model.keras", precision, how) <= share * floats
+        assert holds(files[precision], precision, "load") <= share * floats
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_keras_files_get_floats(precision, tmp_path):
+    quantized = made(LAYERS["lstm"]).quantize(precision)
+    quantized.save(tmp_path / "model.keras")
+    again = cadenza.load(tmp_path / "model.keras")
+    assert again.precision == "float32"
+    for mine, its in zip(again.get_weights(), quantized.get_weights()):
+        assert_same_bits(mine, its)
 
 
 def test_the_error_is_told_output_by_output():
