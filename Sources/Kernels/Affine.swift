@@ -18,7 +18,7 @@ struct Affine {
             let left = (outputs &- column) / 16
             if left > 0 {
                 let panels = left < 4 ? left : 4
-                forEachGroup(of: rows, isNarrow: packed.isNarrow) { row, count in
+                forEachGroup(of: rows) { row, count in
                     sums(row, column, out: out + (row &* outStride &+ column), outStride).add(rows: count, panels: panels)
                 }
                 column &+= panels &* 16

@@ -6,10 +6,7 @@ struct GRU {
 
     @inline(always)
     func run() {
-        if isNarrow {
-            var scratch = Scratch<24>()
-            scratch.with { rows($0) }
-        } else if Level.isOneRowApart && call.pointee.rows == 1 && isResetAfter {
+        if Level.isOneRowApart && call.pointee.rows == 1 && isResetAfter && !isNarrow {
             for block in 0..<blocks { oneRow(block) }
         } else {
             var scratch = Scratch<6>()
@@ -34,7 +31,7 @@ struct GRU {
     @inline(always)
     private func resetAfter(_ sums: UnsafeMutablePointer<Float>) {
         for block in 0..<blocks {
-            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
+            forEachGroup(of: call.pointee.rows) { row, count in
                 inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 3)
                 let recurrentBias = Vector(call.pointee.recurrent_bias_h.unsafelyUnwrapped + block &* 16)
                 for i in 0..<count {
@@ -76,7 +73,7 @@ struct GRU {
     @inline(always)
     private func gates(_ sums: UnsafeMutablePointer<Float>) {
         for block in 0..<blocks {
-            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
+            forEachGroup(of: call.pointee.rows) { row, count in
                 inputSums(row: row, panel: block &* 3, out: sums).add(rows: count, panels: 2)
                 stateSums(row: row, weights: Weights(call.pointee.recurrent).panel(block &* 2, inputs: units), out: sums)
                     .add(rows: count, panels: 2)
@@ -101,7 +98,7 @@ struct GRU {
         var block = 0
         while block < blocks {
             let panels = blocks &- block < 4 ? blocks &- block : 4
-            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
+            forEachGroup(of: call.pointee.rows) { row, count in
                 for panel in 0..<panels {
                     inputSums(row: row, panel: (block &+ panel) &* 3 &+ 2, out: sums + panel &* 16).add(rows: count, panels: 1)
                 }

@@ -7,35 +7,23 @@ struct LSTM {
     @inline(always)
     func run() {
         let blocks = (call.pointee.units &+ 15) / 16
-        if Weights(call.pointee.kernel).isNarrow {
-            narrowRows(blocks)
-        } else if Level.isOneRowApart && call.pointee.rows == 1 && isUsual {
+        if Level.isOneRowApart && call.pointee.rows == 1 && isUsual && !Weights(call.pointee.kernel).isNarrow {
             for block in 0..<blocks { oneRow(block) }
         } else {
             rows(blocks)
         }
     }
 
-    // Calls: one row alone does without their scratch on the stack.
-
-    @inline(never)
-    private func narrowRows(_ blocks: Int) {
-        var scratch = Scratch<24>()
-        scratch.with { rows(blocks, $0, isNarrow: true) }
-    }
-
+    /// A call: one row alone does without the scratch on the stack.
     @inline(never)
     private func rows(_ blocks: Int) {
         var scratch = Scratch<6>()
-        scratch.with { rows(blocks, $0, isNarrow: false) }
-    }
-
-    @inline(never)
-    private func rows(_ blocks: Int, _ gates: UnsafeMutablePointer<Float>, isNarrow: Bool) {
-        for block in 0..<blocks {
-            forEachGroup(of: call.pointee.rows, isNarrow: isNarrow) { row, count in
-                sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
-                finish(gates, row: row, count: count, block: block)
+        scratch.with { gates in
+            for block in 0..<blocks {
+                forEachGroup(of: call.pointee.rows) { row, count in
+                    sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
+                    finish(gates, row: row, count: count, block: block)
+                }
             }
         }
     }

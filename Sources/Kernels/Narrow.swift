@@ -58,100 +58,89 @@ extension Sums {
         rest.addNarrow(rows, panels)
     }
 
-    /// The products with h.
+    /// The products with h. Weights are widened on their way into each tile: the processor has time for it while it multiplies.
     @inline(never)
     private func addNarrow(_ rows: Int, _ panels: Int) {
-        if Level.isOneRowApart && rows == 1 { addRow(panels) } else { addRows(rows, panels) }
-    }
-
-    /// Of one row: the weights are widened on their way. Where there are less than four panels, the first stands in.
-    @inline(always)
-    private func addRow(_ panels: Int) {
-        var memory = Scratch<1>()
-        memory.with { sums in
-            begin(sums, 1, panels)
-            var tile = Tile<1, 4>(sums, stride: 0)
-            recurrent.isHalf ? tile.addHalves(h, units, recurrent, panels) : tile.addBytes(h, units, recurrent, panels)
-            tile.write(sums, stride: 0)
-            finish(sums, 1, panels)
+        guard let start else { return addFromZero(rows, panels) }
+        if rows == Level.rows { return addRows(Level.Rows6.self, start, 0, panels) }
+        var row = 0
+        while row &+ 2 <= rows {
+            addRows(Level.Rows2.self, start, row, panels)
+            row &+= 2
         }
+        if row < rows { Level.isOneRowApart ? addRow(start, row, panels) : addRows(Level.Rows1.self, start, row, panels) }
     }
 
-    /// Of several rows: some weights of each panel are widened in the nearest cache, and serve all rows.
-    @inline(always)
-    private func addRows(_ rows: Int, _ panels: Int) {
-        var memory = Scratch<24>(), wide = Wide()
-        memory.with { sums in
-            wide.with { wide in
-                begin(sums, rows, panels)
-                let weights = Weights(floats: wide)
-                var k = 0
-                while k < units {
-                    let count = units &- k < Wide.inputs ? units &- k : Wide.inputs
-                    for panel in 0..<panels { recurrent.panel(panel, inputs: units).widen(k, wide + panel &* count &* 16, count) }
-                    forEachGroup(of: rows) { row, rows in
-                        let x = h + (row &* hStride &+ k), out = sums + row &* scratchStride
-                        Sums(start: out, startStride: scratchStride, x: x, kernel: weights, h: x, hStride: hStride, units: count,
-                             recurrent: weights, out: out, outStride: scratchStride).add(rows: rows, panels: panels)
-                    }
-                    k &+= count
-                }
-                finish(sums, rows, panels)
-            }
-        }
-    }
-
-    /// What chains of products begin with: those of whole numbers with zero.
+    /// The same where nothing is to start from.
     @inline(never)
-    private func begin(_ sums: UnsafeMutablePointer<Float>, _ rows: Int, _ panels: Int) {
-        guard recurrent.isHalf, let start else { return }
+    private func addFromZero(_ rows: Int, _ panels: Int) {
         for row in 0..<rows {
-            for panel in 0..<panels { Vector(start + (row &* startStride &+ panel &* 16)).store(sums + (row &* scratchStride &+ panel &* 16)) }
+            for panel in 0..<panels { Vector(0).store(out + (row &* outStride &+ panel &* 16)) }
+        }
+        var rest = self
+        rest.start = UnsafePointer(out)
+        rest.startStride = outStride
+        rest.addNarrow(rows, panels)
+    }
+
+    /// Of one row. Where there are less than four panels, the first stands in.
+    @inline(always)
+    private func addRow(_ start: UnsafePointer<Float>, _ row: Int, _ panels: Int) {
+        let x = h + row &* hStride, start = start + row &* startStride, out = out + row &* outStride
+        var tile = Tile<1, 4>()
+        if recurrent.isHalf {
+            for panel in 0..<4 where panel < panels { tile[panel] = Vector(start + panel &* 16) }
+            tile.addHalves(x, units, recurrent, panels)
+        } else {
+            tile.addBytes(x, units, recurrent, panels)
+            for panel in 0..<4 where panel < panels { tile[panel] = recurrent.scaled(tile[panel], panel, start) }
+        }
+        for panel in 0..<4 where panel < panels { tile[panel].store(out + panel &* 16) }
+    }
+
+    /// Of a tile's rows.
+    @inline(always)
+    private func addRows<let rows: Int, let width: Int>(_ tile: Tile<rows, width>.Type, _ start: UnsafePointer<Float>, _ row: Int,
+                                                        _ panels: Int) {
+        var panel = 0
+        while panel &+ width <= panels {
+            addTile(tile, start, row, panel)
+            panel &+= width
+        }
+        while panel < panels {
+            addTile(Tile<rows, 1>.self, start, row, panel)
+            panel &+= 1
         }
     }
 
-    /// Writes what they have come to: of whole numbers a multiple is added to the start.
     @inline(never)
-    private func finish(_ sums: UnsafePointer<Float>, _ rows: Int, _ panels: Int) {
-        for row in 0..<rows {
-            for panel in 0..<panels {
-                var sum = Vector(sums + (row &* scratchStride &+ panel &* 16))
-                if !recurrent.isHalf {
-                    let start = start.map { Vector($0 + (row &* startStride &+ panel &* 16)) } ?? Vector(0)
-                    sum = units > 0 ? fused(sum, recurrent.scale(panel), start) : start
-                }
-                sum.store(out + (row &* outStride &+ panel &* 16))
-            }
+    private func addTile<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, _ start: UnsafePointer<Float>, _ row: Int, _ panel: Int) {
+        let x = h + row &* hStride, weights = recurrent.panel(panel, inputs: units)
+        let start = start + (row &* startStride &+ panel &* 16), out = out + (row &* outStride &+ panel &* 16)
+        if recurrent.isHalf {
+            var tile = Tile<rows, panels>(start, stride: startStride)
+            tile.addHalves(x, stride: hStride, inputs: units, weights)
+            tile.write(out, stride: outStride)
+        } else {
+            var tile = Tile<rows, panels>()
+            tile.addBytes(x, stride: hStride, inputs: units, weights)
+            tile.scale(by: weights, start, stride: startStride)
+            tile.write(out, stride: outStride)
         }
     }
 }
 
 extension Weights {
     @inline(always)
-    fileprivate init(floats: UnsafePointer<Float>) { self.init(panels: floats, scales: nil, kind: 0) }
-
-    @inline(always)
     fileprivate var bytes: UnsafeRawPointer { panels }
 
     @inline(always)
     fileprivate var isHalf: Bool { kind == 1 }
 
-    /// The scales of a panel.
+    /// start + scale·sum, of a panel's sums.
     @inline(always)
-    fileprivate func scale(_ panel: Int) -> Vector { Vector(scales.unsafelyUnwrapped + panel &* 16) }
-
-    /// `count` weights of each lane of the first panel as floats.
-    @inline(never)
-    fileprivate func widen(_ first: Int, _ out: UnsafeMutablePointer<Float>, _ count: Int) {
-        let weights = panels + place(first)
-        if isHalf {
-            for k in 0..<count {
-                let pair = Pair(weights + place(k &- k % 2))
-                (k % 2 == 0 ? pair.first : pair.second).store(out + k &* 16)
-            }
-        } else {
-            for k in 0..<count { Vector(int8: weights + k &* 16).store(out + k &* 16) }
-        }
+    fileprivate func scaled(_ sum: Vector, _ panel: Int, _ start: UnsafePointer<Float>) -> Vector {
+        fused(sum, Vector(scales.unsafelyUnwrapped + panel &* 16), Vector(start + panel &* 16))
     }
 }
 
@@ -227,14 +216,51 @@ extension Tile<1, 4> {
     }
 }
 
-/// Widened weights of four panels.
-private struct Wide {
-    /// Of each lane.
-    static let inputs = 32
-    private var values = InlineArray<128, Vector>(repeating: Vector(0))
-
+extension Tile {
+    /// Adds x·W as `add` does, W of halves.
     @inline(always)
-    mutating func with(_ body: (UnsafeMutablePointer<Float>) -> Void) {
-        withUnsafeMutablePointer(to: &values) { body(UnsafeMutableRawPointer($0).assumingMemoryBound(to: Float.self)) }
+    fileprivate mutating func addHalves(_ x: UnsafePointer<Float>, stride: Int, inputs: Int, _ weights: Weights) {
+        var k = 0
+        while k &+ 2 <= inputs {
+            for panel in 0..<panels {
+                let pair = Pair(weights.panel(panel, inputs: inputs).bytes + k &* 32)
+                add(x + k, stride, pair.first, panel)
+                add(x + (k &+ 1), stride, pair.second, panel)
+            }
+            k &+= 2
+        }
+        if k < inputs {
+            for panel in 0..<panels { add(x + k, stride, Pair(weights.panel(panel, inputs: inputs).bytes + k &* 32).first, panel) }
+        }
+    }
+
+    /// The same, W of bytes.
+    @inline(always)
+    fileprivate mutating func addBytes(_ x: UnsafePointer<Float>, stride: Int, inputs: Int, _ weights: Weights) {
+        var k = 0
+        while k < inputs {
+            for panel in 0..<panels {
+                add(x + k, stride, Vector(int8: weights.panel(panel, inputs: inputs).bytes + k &* 16), panel)
+            }
+            k &+= 1
+        }
+    }
+
+    /// Makes start + scale·sum of the sums of whole numbers.
+    @inline(always)
+    fileprivate mutating func scale(by weights: Weights, _ start: UnsafePointer<Float>, stride: Int) {
+        for row in 0..<rows {
+            for panel in 0..<panels {
+                sums[unchecked: row][unchecked: panel] = weights.scaled(sums[unchecked: row][unchecked: panel], panel, start + row &* stride)
+            }
+        }
+    }
+
+    /// Adds the products of one input.
+    @inline(always)
+    private mutating func add(_ x: UnsafePointer<Float>, _ stride: Int, _ weights: Vector, _ panel: Int) {
+        for row in 0..<rows {
+            sums[unchecked: row][unchecked: panel] = fused(Vector(x[row &* stride]), weights, sums[unchecked: row][unchecked: panel])
+        }
     }
 }

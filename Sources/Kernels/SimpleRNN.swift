@@ -6,17 +6,12 @@ struct SimpleRNN {
 
     @inline(always)
     func run() {
-        if call.pointee.kernel.kind != 0 {
-            var scratch = Scratch<24>()
-            scratch.with { rows($0, isNarrow: true) }
-        } else {
-            var scratch = Scratch<6>()
-            scratch.with { rows($0, isNarrow: false) }
-        }
+        var scratch = Scratch<6>()
+        scratch.with { rows($0) }
     }
 
     @inline(never)
-    private func rows(_ out: UnsafeMutablePointer<Float>, isNarrow: Bool) {
+    private func rows(_ out: UnsafeMutablePointer<Float>) {
         let call = call.pointee
         let all = (call.units &+ 15) / 16
         let recurrent = Weights(call.recurrent), h = call.h.unsafelyUnwrapped
@@ -31,7 +26,7 @@ struct SimpleRNN {
                 sums.kernel = Weights(call.kernel).panel(panel, inputs: call.inputs)
             }
             sums.recurrent = recurrent.panel(panel, inputs: call.units)
-            forEachGroup(of: call.rows, isNarrow: isNarrow) { row, count in
+            forEachGroup(of: call.rows) { row, count in
                 if let x = call.x {
                     sums.x = x + row &* call.x_stride
                 } else {

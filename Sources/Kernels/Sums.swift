@@ -23,7 +23,7 @@ struct Sums {
     var out: UnsafeMutablePointer<Float>
     var outStride = 0
 
-    /// For `rows` rows, at most `Level.rows` of them; 24 with narrow weights.
+    /// For `rows` rows, at most `Level.rows` of them.
     @inline(never)
     func add(rows: Int, panels: Int) {
         if recurrent.isNarrow { return addNarrow(rows: rows, panels: panels) }
@@ -89,13 +89,12 @@ struct Sums {
 
 /// Calls `body` with the first row of each group of rows that `Sums.add` takes, and with how many they are.
 @inline(always)
-func forEachGroup(of rows: Int, isNarrow: Bool = false, _ body: (_ row: Int, _ count: Int) -> Void) {
-    let most = isNarrow ? 24 : Level.rows
+func forEachGroup(of rows: Int, _ body: (_ row: Int, _ count: Int) -> Void) {
     var row = 0
     while row < rows {
         let left = rows &- row
-        body(row, left < most ? left : most)
-        row &+= most
+        body(row, left < Level.rows ? left : Level.rows)
+        row &+= Level.rows
     }
 }
 
