@@ -33,8 +33,8 @@ static float *random_floats(long count, float size) {
 
 /* Any bits will do for whole numbers; of halves, those of small floats. */
 static cz_weights random_weights(int kind, long inputs, long outputs) {
-    long bytes = (inputs * outputs * 4) >> kind;
-    unsigned char *panels = cz_allocate((size_t)bytes);
+    long bytes = (inputs * outputs * 4) >> kind; /* inputs: a multiple of four */
+    unsigned char *panels = cz_allocate((size_t)bytes + 64);
     for (long i = 0; i < bytes; i++) panels[i] = (unsigned char)rand();
     if (kind < 2) {
         float *values = random_floats(inputs * outputs, 0.1f);

@@ -35,7 +35,7 @@ public final class PackedMatrix {
         columnBuffer = width == 16 && units == 1 ? try AlignedBuffer(count: inputs) : nil
     }
 
-    /// [blocks][gates][inputs][16], and scales [blocks][gates][16]
+    /// As kernels.h says; scales [blocks][gates][16].
     var weights: cz_weights { cz_weights(panels: panelBuffer.floats, scales: scaleBuffer.floats, kind: (precision ?? .float32).rawValue) }
     /// The floats of a matrix of one column without the panel's zeros, of which each line of the cache would hold fifteen; else nil.
     var column: UnsafePointer<Float>? { precision == .float32 ? columnBuffer.map { UnsafePointer($0.floats) } : nil }
@@ -44,16 +44,16 @@ public final class PackedMatrix {
     /// [blocks][gates][16]
     public var bias: UnsafePointer<Float> { UnsafePointer(biasBuffer.floats) }
 
-    /// The inputs that a panel has room for: halves come in pairs.
-    private var pairedInputs: Int { precision == .bfloat16 ? (inputs + 1) / 2 * 2 : inputs }
-
     /// Packs a matrix [inputs][columns]; bias: [columns], or nil for zeros.
     func fill(_ weight: Weight, bias: UnsafePointer<Float>? = nil) throws(Failure) {
-        let size = weight.precision.size
+        let size = weight.precision.size, sharing = 4 / size
+        // Bytes of a panel: so many inputs share its words.
+        let panelSize = (inputs + sharing - 1) / sharing * 64
         if weight.precision != precision {
-            precision = weight.precision
-            panelBuffer = try AlignedBuffer(count: biasBuffer.count / 4 * size * pairedInputs)
+            let panels = try AlignedBuffer(count: biasBuffer.count / 16 * (panelSize / 4) + (weight.scales == nil ? 0 : 1))
             scaleBuffer = try AlignedBuffer(count: weight.scales == nil ? 0 : biasBuffer.count)
+            panelBuffer = panels
+            precision = weight.precision
         }
         if let columnBuffer, precision == .float32 {
             for k in 0..<inputs { columnBuffer.floats[k] = weight.values[k * columns + gates.lowerBound] }
@@ -66,21 +66,26 @@ public final class PackedMatrix {
             for gate in gates {
                 let column = gate * units + block * 16
                 for k in 0..<inputs {
-                    let values = matrix + (k * columns + column) * size
-                    if precision == .bfloat16 {
+                    let values = matrix + (k * columns + column) * size, words = panel + k / sharing * 64
+                    switch weight.precision {
+                    case .float32: words.copyMemory(from: values, byteCount: lanes * 4)
+                    case .bfloat16:
                         for lane in 0..<lanes {
-                            panel.storeBytes(of: values.loadUnaligned(fromByteOffset: lane * 2, as: UInt16.self),
-                                             toByteOffset: k / 2 * 64 + lane * 4 + k % 2 * 2, as: UInt16.self)
+                            words.storeBytes(of: values.loadUnaligned(fromByteOffset: lane * 2, as: UInt16.self),
+                                             toByteOffset: lane * 4 + k % 2 * 2, as: UInt16.self)
                         }
-                    } else {
-                        (panel + k * 16 * size).copyMemory(from: values, byteCount: lanes * size)
+                    case .int8:
+                        for lane in 0..<lanes {
+                            words.storeBytes(of: values.load(fromByteOffset: lane, as: UInt8.self),
+                                             toByteOffset: lane * 4 + 3 + k % 4, as: UInt8.self)
+                        }
                     }
                 }
                 if let bias { (biasBuffer.floats + place).copy(from: bias + column, count: lanes) }
-                if precision == .int8, let scales = weight.scales {
-                    (scaleBuffer.floats + place).copy(from: scales.floats + column, count: lanes)
+                if let scales = weight.scales {
+                    for lane in 0..<lanes { scaleBuffer.floats[place + lane] = scales.floats[column + lane] * 0x1p-24 }
                 }
-                panel += pairedInputs * 16 * size
+                panel += panelSize
                 place += 16
             }
         }

@@ -29,15 +29,14 @@ struct Weights {
     /// Those from a panel on; `inputs`: the panels' length.
     @inline(always)
     func panel(_ panel: Int, inputs: Int) -> Weights {
-        Weights(panels: panels + panel &* place(inputs), scales: scales.map { $0 + panel &* 16 }, kind: kind)
+        Weights(panels: panels + panel &* size(inputs), scales: scales.map { $0 + panel &* 16 }, kind: kind)
     }
 }
 
 extension Weights {
-    /// How many bytes into a panel the weights of input k begin, where k is even or they are no halves; at k = inputs the
-    /// next panel does.
+    /// Bytes of a panel: 64 for each one, two or four inputs.
     @inline(always)
-    fileprivate func place(_ k: Int) -> Int { kind == 1 ? ((k &+ 1) &>> 1) &* 64 : (k &* 64) &>> kind }
+    fileprivate func size(_ inputs: Int) -> Int { ((inputs &+ (1 &<< kind) &- 1) &>> kind) &* 64 }
 }
 
 extension Sums {
@@ -113,20 +112,29 @@ extension Sums {
         }
     }
 
-    @inline(never)
-    private func addTile<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, _ start: UnsafePointer<Float>, _ row: Int, _ panel: Int) {
+    @inline(always)
+    private func addTile<let rows: Int, let panels: Int>(_ tile: Tile<rows, panels>.Type, _ start: UnsafePointer<Float>, _ row: Int,
+                                                         _ panel: Int) {
         let x = h + row &* hStride, weights = recurrent.panel(panel, inputs: units)
         let start = start + (row &* startStride &+ panel &* 16), out = out + (row &* outStride &+ panel &* 16)
-        if recurrent.isHalf {
-            var tile = Tile<rows, panels>(start, stride: startStride)
-            tile.addHalves(x, stride: hStride, inputs: units, weights)
-            tile.write(out, stride: outStride)
-        } else {
-            var tile = Tile<rows, panels>()
-            tile.addBytes(x, stride: hStride, inputs: units, weights)
-            tile.scale(by: weights, start, stride: startStride)
-            tile.write(out, stride: outStride)
-        }
+        if recurrent.isHalf { addHalves(tile, x, weights, start, out) } else { addBytes(tile, x, weights, start, out) }
+    }
+
+    @inline(never)
+    private func addHalves<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, _ x: UnsafePointer<Float>, _ weights: Weights,
+                                                           _ start: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>) {
+        var tile = Tile<rows, panels>(start, stride: startStride)
+        tile.addHalves(x, stride: hStride, inputs: units, weights)
+        tile.write(out, stride: outStride)
+    }
+
+    @inline(never)
+    private func addBytes<let rows: Int, let panels: Int>(_: Tile<rows, panels>.Type, _ x: UnsafePointer<Float>, _ weights: Weights,
+                                                          _ start: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>) {
+        var tile = Tile<rows, panels>()
+        tile.addBytes(x, stride: hStride, inputs: units, weights)
+        tile.scale(by: weights, start, stride: startStride)
+        tile.write(out, stride: outStride)
     }
 }
 
@@ -201,16 +209,23 @@ extension Tile<1, 4> {
         let c = weights.panel(panels > 2 ? 2 : 0, inputs: inputs).bytes, d = weights.panel(panels > 3 ? 3 : 0, inputs: inputs).bytes
         // Of its own the compiler would not keep them in registers.
         var (sumA, sumB, sumC, sumD) = (self[0], self[1], self[2], self[3])
-        for k in 0..<inputs {
-            let value = Vector(x[k]), place = k &* 16
-            cz_prefetch(a + (place &+ 512))
-            cz_prefetch(b + (place &+ 512))
-            cz_prefetch(c + (place &+ 512))
-            cz_prefetch(d + (place &+ 512))
-            sumA = fused(value, Vector(int8: a + place), sumA)
-            sumB = fused(value, Vector(int8: b + place), sumB)
-            sumC = fused(value, Vector(int8: c + place), sumC)
-            sumD = fused(value, Vector(int8: d + place), sumD)
+        var k = 0
+        while k &+ 4 <= inputs {
+            let place = k &* 16
+            let first = Vector(x[k]), second = Vector(x[k &+ 1]), third = Vector(x[k &+ 2]), fourth = Vector(x[k &+ 3])
+            sumA = four(a + place, first, second, third, fourth, sumA)
+            sumB = four(b + place, first, second, third, fourth, sumB)
+            sumC = four(c + place, first, second, third, fourth, sumC)
+            sumD = four(d + place, first, second, third, fourth, sumD)
+            k &+= 4
+        }
+        while k < inputs {
+            let value = Vector(x[k]), place = upperByte(k)
+            sumA = fused(value, Vector(upperBytes: a + place), sumA)
+            sumB = fused(value, Vector(upperBytes: b + place), sumB)
+            sumC = fused(value, Vector(upperBytes: c + place), sumC)
+            sumD = fused(value, Vector(upperBytes: d + place), sumD)
+            k &+= 1
         }
         (self[0], self[1], self[2], self[3]) = (sumA, sumB, sumC, sumD)
     }
@@ -238,11 +253,11 @@ extension Tile {
     @inline(always)
     fileprivate mutating func addBytes(_ x: UnsafePointer<Float>, stride: Int, inputs: Int, _ weights: Weights) {
         var k = 0
+        var bytes = weights.bytes
         while k < inputs {
-            for panel in 0..<panels {
-                add(x + k, stride, Vector(int8: weights.panel(panel, inputs: inputs).bytes + k &* 16), panel)
-            }
+            for panel in 0..<panels { add(x + k, stride, Vector(upperBytes: bytes + panel &* weights.size(inputs)), panel) }
             k &+= 1
+            bytes += k & 3 == 0 ? 61 : 1
         }
     }
 
@@ -263,4 +278,18 @@ extension Tile {
             sums[unchecked: row][unchecked: panel] = fused(Vector(x[row &* stride]), weights, sums[unchecked: row][unchecked: panel])
         }
     }
+}
+
+/// How many bytes into a panel the words begin that have the whole numbers of input k on top.
+@inline(always)
+private func upperByte(_ k: Int) -> Int { (k &>> 2) &* 64 &+ (k & 3) }
+
+/// Adds the products of four inputs to a panel's sums, and asks for the cache line of later ones.
+@inline(always)
+private func four(_ bytes: UnsafeRawPointer, _ first: Vector, _ second: Vector, _ third: Vector, _ fourth: Vector, _ sum: Vector) -> Vector {
+    cz_prefetch(bytes + 512)
+    var sum = fused(first, Vector(upperBytes: bytes), sum)
+    sum = fused(second, Vector(upperBytes: bytes + 1), sum)
+    sum = fused(third, Vector(upperBytes: bytes + 2), sum)
+    return fused(fourth, Vector(upperBytes: bytes + 3), sum)
 }

@@ -31,9 +31,9 @@ struct Vector {
         if count >= 16 { self.init(pointer) } else { self = firstLanes(pointer, count) }
     }
 
-    /// Loads sixteen bytes with signs.
+    /// Loads the uppermost bytes of sixteen words, with their signs, times 2^24.
     @inline(always)
-    init(int8 pointer: UnsafeRawPointer) { lanes = cz_from_int8(pointer) }
+    init(upperBytes pointer: UnsafeRawPointer) { lanes = cz_from_upper_bytes(pointer) }
 
     /// Stores sixteen floats.
     @inline(always)

@@ -110,20 +110,21 @@ final class Packed {
         var row: [Float] = []
         if kind == CZ_INT8 { for gate in chosen { row += scales[(gate * units)..<((gate + 1) * units)] } }
         let inOrder = Guarded(panels(row, units: units, gates: chosen.count))
-        let paired = inputs + (kind == CZ_BF16 ? inputs % 2 : 0), count = inputs == 0 ? 0 : floats.count / (inputs * 16)
-        let narrow = Guarded([Float](repeating: 0, count: count * paired * 16 / (kind == CZ_INT8 ? 4 : 2)))
+        let sharing = kind == CZ_INT8 ? 4 : 2, size = (inputs + sharing - 1) / sharing * 64
+        let count = inputs == 0 ? 0 : floats.count / (inputs * 16)
+        let narrow = Guarded([Float](repeating: 0, count: count * size / 4 + (kind == CZ_INT8 ? 1 : 0)))
         let bytes = UnsafeMutableRawPointer(narrow.pointer)
         for i in 0..<floats.count {
-            let value = floats.pointer[i]
+            let value = floats.pointer[i], panel = i / (inputs * 16), k = i / 16 % inputs
+            let word = panel * size + k / sharing * 64 + i % 16 * 4
             if kind == CZ_INT8 {
-                let scale = inOrder.pointer[i / (inputs * 16) * 16 + i % 16]
-                bytes.storeBytes(of: value == 0 ? 0 : Int8((value / scale).rounded()), toByteOffset: i, as: Int8.self)
+                let scale = inOrder.pointer[panel * 16 + i % 16]
+                bytes.storeBytes(of: value == 0 ? 0 : Int8((value / scale).rounded()), toByteOffset: word + 3 + k % 4, as: Int8.self)
             } else {
-                let panel = i / (inputs * 16), k = i / 16 % inputs
-                bytes.storeBytes(of: UInt16(value.bitPattern >> 16),
-                                 toByteOffset: panel * paired * 32 + k / 2 * 64 + i % 16 * 4 + k % 2 * 2, as: UInt16.self)
+                bytes.storeBytes(of: UInt16(value.bitPattern >> 16), toByteOffset: word + k % 2 * 2, as: UInt16.self)
             }
         }
+        for i in 0..<inOrder.count { inOrder.pointer[i] *= 0x1p-24 }
         owners = [narrow, inOrder]
         weights = cz_weights(panels: narrow.pointer, scales: inOrder.pointer, kind: Int32(kind.rawValue))
     }

@@ -13,10 +13,13 @@
  * within memory.
  *
  * Narrow weights. Instead of floats, panels may hold their upper halves (CZ_BF16), or whole numbers of a byte (CZ_INT8).
- * Whole numbers are in the same order. Halves of two inputs share a word of 32 bits, so that one instruction widens each:
- * for k = 0, 2, 4 … the 16 words W[k + 1][…] << 16 | W[k][…], with W[inputs][…] zero. Halves are widened, which is exact, and make the very same chain. Of whole numbers the sum
- * of products is a chain of its own, from zero: start + scale·(Σ_k x[k]·W[k]), the last step by fused multiply-add where the
- * level has it. A layer's products with x and with h are two such chains, the second starting from the first.
+ * Halves of two inputs share a word of 32 bits, so that one instruction widens each: for k = 0, 2, 4 … the 16 words
+ * W[k + 1][…] << 16 | W[k][…], with W[inputs][…] zero. Halves are widened, which is exact, and make the very same chain.
+ * Whole numbers of four inputs share a word: W[k][j] is byte 64·(k / 4) + 4·j + 3 + k % 4 of its panel, so that one instruction
+ * leaves it alone on top of the word that begins three bytes before it, where it counts 2^24 times what it is. Panels take
+ * 64 bytes for each four inputs or fewer; behind the last one three bytes more are read. The sum of products is a chain of its
+ * own, from zero: start + scale·(Σ_k x[k]·(2^24·W[k])), the last step by fused multiply-add where the level has it; the sum of
+ * x[k]·W[k] must stay below 2^104. A layer's products with x and with h are two such chains, the second starting from the first.
  *
  * Strides count floats between rows. Buffers hold exactly the floats that are named, no padding is read or
  * written beyond them, save that packed weights, packed biases, gate rows and states are whole blocks of 16.
@@ -71,7 +74,7 @@ typedef enum cz_weight_kind { CZ_FLOAT32 = 0, CZ_BF16, CZ_INT8 } cz_weight_kind;
 /* Packed weights. */
 typedef struct cz_weights {
     const void *panels;
-    const float *scales;                        /* CZ_INT8: of each output, in panel order; else not read */
+    const float *scales;                        /* CZ_INT8: of each output times 2^-24, in panel order; else not read */
     int32_t kind;                               /* cz_weight_kind */
 } cz_weights;
 

@@ -48,10 +48,10 @@ CZ_INLINE cz_bits cz_bits_shift_left(cz_bits x, uint32_t count) { return x << co
 /* Of two's complement integers: keeps the sign. */
 CZ_INLINE cz_bits cz_lanes_shift_right(cz_bits x, uint32_t count) { return (cz_bits)((cz_lanes)x >> (int32_t)count); }
 
-/* Sixteen bytes with signs, as floats. */
-static inline __attribute__((always_inline)) cz_floats cz_from_int8(const void *address) {
-    typedef int8_t bytes __attribute__((ext_vector_type(16)));
-    return __builtin_convertvector(__builtin_convertvector(*(const bytes *)address, cz_lanes), cz_floats);
+/* The uppermost bytes of sixteen words at any address, with their signs, times 2^24. */
+static inline __attribute__((always_inline)) cz_floats cz_from_upper_bytes(const void *address) {
+    typedef int32_t words __attribute__((ext_vector_type(16), aligned(1)));
+    return __builtin_convertvector(*(const words *)address & (int32_t)0xFF000000, cz_floats);
 }
 
 /* Asks for the cache line at an address that is going to be read; any address will do. */
