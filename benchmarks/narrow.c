@@ -41,7 +41,7 @@ static cz_weights random_weights(int kind, long inputs, long outputs) {
         for (long i = 0; i < inputs * outputs; i++) memcpy(panels + (i * 4 >> kind), (char *)&values[i] + 2 * kind, (size_t)4 >> kind);
         cz_free(values);
     }
-    return (cz_weights){ panels, random_floats(outputs, 0.001f), kind };
+    return (cz_weights){ panels, random_floats(outputs, 0x1p-10f * 0x1p-24f), kind };
 }
 
 static int ascending(const void *a, const void *b) {

@@ -79,9 +79,10 @@ extension Weight {
 
     /// How many values are NaN or infinite.
     var nonfiniteCount: Int {
-        switch precision {
-        case .float32: (0..<count).reduce(0) { $0 + (values[$1].isFinite ? 0 : 1) }
-        case .bfloat16: (0..<count).reduce(0) { $0 + (memory.loadUnaligned(fromByteOffset: $1 * 2, as: UInt16.self) & 0x7F80 == 0x7F80 ? 1 : 0) }
+        func number(_ isOne: (Int) -> Bool) -> Int { (0..<count).reduce(0) { $0 + (isOne($1) ? 1 : 0) } }
+        return switch precision {
+        case .float32: number { !values[$0].isFinite }
+        case .bfloat16: number { memory.loadUnaligned(fromByteOffset: $0 * 2, as: UInt16.self) & 0x7F80 == 0x7F80 }
         case .int8: 0
         }
     }

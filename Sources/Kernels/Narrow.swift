@@ -266,7 +266,8 @@ extension Tile {
     fileprivate mutating func scale(by weights: Weights, _ start: UnsafePointer<Float>, stride: Int) {
         for row in 0..<rows {
             for panel in 0..<panels {
-                sums[unchecked: row][unchecked: panel] = weights.scaled(sums[unchecked: row][unchecked: panel], panel, start + row &* stride)
+                sums[unchecked: row][unchecked: panel] =
+                    weights.scaled(sums[unchecked: row][unchecked: panel], panel, start + row &* stride)
             }
         }
     }
@@ -286,7 +287,8 @@ private func upperByte(_ k: Int) -> Int { (k &>> 2) &* 64 &+ (k & 3) }
 
 /// Adds the products of four inputs to a panel's sums, and asks for the cache line of later ones.
 @inline(always)
-private func four(_ bytes: UnsafeRawPointer, _ first: Vector, _ second: Vector, _ third: Vector, _ fourth: Vector, _ sum: Vector) -> Vector {
+private func four(_ bytes: UnsafeRawPointer, _ first: Vector, _ second: Vector, _ third: Vector, _ fourth: Vector,
+                  _ sum: Vector) -> Vector {
     cz_prefetch(bytes + 512)
     var sum = fused(first, Vector(upperBytes: bytes), sum)
     sum = fused(second, Vector(upperBytes: bytes + 1), sum)
