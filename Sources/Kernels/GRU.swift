@@ -9,8 +9,7 @@ struct GRU {
         if Level.isOneRowApart && call.pointee.rows == 1 && isResetAfter && !isNarrow {
             for block in 0..<blocks { oneRow(block) }
         } else {
-            var scratch = Scratch<6>()
-            scratch.with { rows($0) }
+            withScratch(rows: call.pointee.rows) { rows($0) }
         }
     }
 

@@ -10,20 +10,16 @@ struct LSTM {
         if Level.isOneRowApart && call.pointee.rows == 1 && isUsual && !Weights(call.pointee.kernel).isNarrow {
             for block in 0..<blocks { oneRow(block) }
         } else {
-            rows(blocks)
+            withScratch(rows: call.pointee.rows) { rows(blocks, $0) }
         }
     }
 
-    /// A call: one row alone does without the scratch on the stack.
     @inline(never)
-    private func rows(_ blocks: Int) {
-        var scratch = Scratch<6>()
-        scratch.with { gates in
-            for block in 0..<blocks {
-                forEachGroup(of: call.pointee.rows) { row, count in
-                    sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
-                    finish(gates, row: row, count: count, block: block)
-                }
+    private func rows(_ blocks: Int, _ gates: UnsafeMutablePointer<Float>) {
+        for block in 0..<blocks {
+            forEachGroup(of: call.pointee.rows) { row, count in
+                sums(row: row, block: block, out: gates).add(rows: count, panels: 4)
+                finish(gates, row: row, count: count, block: block)
             }
         }
     }

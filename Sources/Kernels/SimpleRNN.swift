@@ -6,8 +6,7 @@ struct SimpleRNN {
 
     @inline(always)
     func run() {
-        var scratch = Scratch<6>()
-        scratch.with { rows($0) }
+        withScratch(rows: call.pointee.rows) { rows($0) }
     }
 
     @inline(never)

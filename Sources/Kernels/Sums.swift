@@ -101,8 +101,20 @@ func forEachGroup(of rows: Int, _ body: (_ row: Int, _ count: Int) -> Void) {
 /// Floats between a scratch's rows.
 let scratchStride = 64
 
-/// A block's sums between the products and what is done with them: [rows][4 panels].
-struct Scratch<let rows: Int> {
+/// Calls `body` with room for a block's sums between the products and what is done with them: [rows][4 panels], for as many
+/// rows as a group has. A call, which leaves those alone that do without.
+@inline(never)
+func withScratch(rows: Int, _ body: (UnsafeMutablePointer<Float>) -> Void) {
+    if rows == 1 {
+        var scratch = Scratch<1>()
+        scratch.with(body)
+    } else {
+        var scratch = Scratch<6>()
+        scratch.with(body)
+    }
+}
+
+private struct Scratch<let rows: Int> {
     private var values = InlineArray<rows, InlineArray<4, Vector>>(repeating: InlineArray(repeating: Vector(0)))
 
     @inline(always)
