@@ -319,33 +319,32 @@ class CellTape {
 
     func step(_ s: Int, _ span: Span) {}
     func stepBack(_ s: Int, _ span: Span) {}
-    /// The weights' gradients by the places first ..< end, when all rows have run backward through them.
-    func addGradients(_ first: Int, _ end: Int) {}
+    /// The weights' gradients by the places first ..< end, when all rows of the product have run backward through them.
+    func addGradients(_ product: GradientProduct, _ first: Int, _ end: Int) {}
 
     /// The same by the steps first ..< end.
-    final func addGradients(steps first: Int, _ end: Int) {
+    final func addGradients(_ product: GradientProduct, steps first: Int, _ end: Int) {
         if hBefore != h {
             for s in first..<end {
                 (hBefore + window.place(s) &* units).copy(from: h + before(s) &* units, count: window.live(s) &* units)
             }
         }
-        addGradients(window.place(first), window.place(end))
+        addGradients(product, window.place(first), window.place(end))
     }
 
     /// Those of a cell whose recurrent sums have the gradients of its sums.
-    final func addGradients(_ recurrent: Projection, _ first: Int, _ end: Int) {
-        let product = parameters.product
+    final func addGradients(_ product: GradientProduct, _ recurrent: Projection, _ first: Int, _ end: Int) {
         if repeated == nil && input.isWhole && recurrent.isWhole {
             product.add(dz + first &* gateWidth, gateWidth, columns: gateWidth, window.block(first, end), input.factor(x, first),
                         recurrent.factor(hBefore, first), bias: biasGradient)
         } else {
-            addInputGradients(first, end)
+            addInputGradients(product, first, end)
             recurrent.addGradient(product, hBefore, dz, gateWidth, first, window.block(first, end), bias: nil)
         }
     }
 
-    final func addInputGradients(_ first: Int, _ end: Int) {
-        if repeated == nil { input.addGradient(parameters.product, x, dz, gateWidth, first, window.block(first, end), bias: biasGradient) }
+    final func addInputGradients(_ product: GradientProduct, _ first: Int, _ end: Int) {
+        if repeated == nil { input.addGradient(product, x, dz, gateWidth, first, window.block(first, end), bias: biasGradient) }
     }
 
     /// A masked row's states stay.
@@ -484,7 +483,7 @@ final class LSTMTape: CellTape {
         }
     }
 
-    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
+    override func addGradients(_ product: GradientProduct, _ first: Int, _ end: Int) { addGradients(product, recurrent, first, end) }
 }
 
 final class SimpleRNNTape: CellTape {
@@ -521,7 +520,7 @@ final class SimpleRNNTape: CellTape {
         recurrent.multiplyTransposed(dz + window.place(s) &* units, span, units, addTo: carry + span.first &* units, units)
     }
 
-    override func addGradients(_ first: Int, _ end: Int) { addGradients(recurrent, first, end) }
+    override func addGradients(_ product: GradientProduct, _ first: Int, _ end: Int) { addGradients(product, recurrent, first, end) }
 }
 
 final class GRUTape: CellTape {
@@ -638,9 +637,8 @@ final class GRUTape: CellTape {
         }
     }
 
-    override func addGradients(_ first: Int, _ end: Int) {
-        let product = parameters.product
-        addInputGradients(first, end)
+    override func addGradients(_ product: GradientProduct, _ first: Int, _ end: Int) {
+        addInputGradients(product, first, end)
         if let last {
             recurrent.addGradient(product, hBefore, dz, gateWidth, first, window.block(first, end), bias: nil)
             last.addGradient(product, inner, dz + 2 &* units, gateWidth, first, window.block(first, end), bias: nil)

@@ -24,6 +24,19 @@ class UnaryTape: TapeOperation {
     final var dx: Floats? { input.gradient.map { $0 + first &* input.count } }
     final var y: Floats { output.data + first &* output.count }
     final var dy: Floats? { output.gradient.map { $0 + first &* output.count } }
+
+    // Of those that are by row; others have their own.
+
+    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: productCount) }
+
+    override func backward() {
+        if output.gradient != nil { parameters.team.run(self, 1, products: productCount) }
+    }
+
+    override func runBackward(_ worker: Int, of workers: Int, _ product: GradientProduct) {
+        if output.gradient != nil { run(1, worker, of: workers) }
+        addGradients(product)
+    }
 }
 
 extension Activation {
@@ -73,18 +86,13 @@ final class DenseTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: vectors &* width &* layer.units) }
+    override var isByRow: Bool { true }
+    override var productCount: Int { vectors &* width &* layer.units }
 
-    override func backward() {
+    override func addGradients(_ product: GradientProduct) {
         guard output.gradient != nil else { return }
-        parameters.team.run(self, 1, products: vectors &* width &* layer.units)
-    }
-
-    override func addGradients() {
-        guard output.gradient != nil else { return }
-        parameters.product.add(dSums + firstVector &* layer.units, layer.units, columns: layer.units, .init(steps: 1, rows: vectors, batch: rows),
-                               matrix.factor(x, width),
-                               bias: biasGradient)
+        product.add(dSums + firstVector &* layer.units, layer.units, columns: layer.units, .init(steps: 1, rows: vectors, batch: rows),
+                    matrix.factor(x, width), bias: biasGradient)
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
@@ -158,12 +166,8 @@ final class ActivationTape: UnaryTape {
 
     override func ownHead() -> ActivationHead? { head }
 
-    override func forward(_ pass: Pass) { parameters.team.run(self, 0, products: 16 &* vectors &* width) }
-
-    override func backward() {
-        guard dy != nil, dx != nil else { return }
-        parameters.team.run(self, 1, products: 16 &* vectors &* width)
-    }
+    override var isByRow: Bool { true }
+    override var productCount: Int { 16 &* vectors &* width }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
         let own = share(vectors, worker, of: workers), place = own.first &* width, count = own.count &* width

@@ -95,7 +95,22 @@ final class RecurrentTape: TapeOperation {
         return true
     }
 
+    /// What it gives of its states is nobody's before all rows are through.
+    override var isByRow: Bool { initialStates.isEmpty && outputs.count == 1 }
+
+    override var productCount: Int {
+        var sum = 0
+        for cell in cells { sum = sum &+ (cell.units &+ cell.inputWidth) &* cell.gateWidth }
+        return sum &* rows &* time
+    }
+
     override func forward(_ pass: Pass) {
+        begin(pass)
+        parameters.team.run(self, Phase.forward.rawValue)
+        end()
+    }
+
+    override func begin(_ pass: Pass) {
         if let mask, let given = input.mask {
             for step in 0..<time {
                 for row in 0..<rows { mask[step &* rows &+ row] = given[row &* time &+ moment(step)] }
@@ -112,7 +127,9 @@ final class RecurrentTape: TapeOperation {
             }
         }
         for cell in cells { cell.begin(pass) }
-        parameters.team.run(self, Phase.forward.rawValue)
+    }
+
+    override func end() {
         held = segments &- 1
         eachState { state, cell, _, place in
             let last = states(segments) + place
@@ -123,7 +140,7 @@ final class RecurrentTape: TapeOperation {
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
         let own = share(rows, worker, of: workers)
-        if phase == Phase.backward.rawValue { return runBackward(Span(start: segment &* length, steps: steps(segment), first: own.first, count: own.count)) }
+        if phase == Phase.backward.rawValue { return runBackward(part, own.first, own.count) }
         for segment in 0..<segments {
             let span = Span(start: segment &* length, steps: steps(segment), first: own.first, count: own.count)
             run(segment, span)
@@ -171,31 +188,62 @@ final class RecurrentTape: TapeOperation {
         }
     }
 
-    /// The steps firstStep ..< endStep of a segment, which run backward.
-    private var segment = 0
-    private var firstStep = 0
-    private var endStep = 0
+    /// Steps of a segment that run backward before the next.
+    private struct Part {
+        var segment = 0
+        var first = 0
+        var end = 0
+    }
+
+    /// The one that all workers are at.
+    private var part = Part()
+
+    /// Calls `body` with the parts from the last to the first, each of as many steps as fill the product's chunk with a half of the
+    /// rows: what they left is still near.
+    @inline(__always)
+    private func eachPart(_ body: (Part) -> Void) {
+        for segment in (0..<segments).reversed() {
+            var end = steps(segment)
+            while end > 0 {
+                let first = max(0, end &- max(1, 2 &* GradientProduct.chunk / rows))
+                body(Part(segment: segment, first: first, end: end))
+                end = first
+            }
+        }
+    }
 
     override func backward() {
         guard outputs[0].gradient != nil else { return }
+        beginBack()
+        eachPart { part in
+            self.part = part
+            parameters.team.run(self, Phase.backward.rawValue)
+            for cell in cells { cell.addGradients(parameters.product, steps: part.first, part.end) }
+        }
+        endBack()
+    }
+
+    override func beginBack() {
         eachState { state, cell, index, _ in
             let place = cell.stateGradient(index)
             clear(place, cell.size)
             if state < links.count, let given = links[state].finalGradient { add(given, to: place, cell.size) }
             if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given, to: place, cell.size) }
         }
-        for index in (0..<segments).reversed() {
-            segment = index
-            endStep = steps(segment)
-            while endStep > 0 {
-                // As many steps as fill the product's chunk with a half of the rows: what they left is still near.
-                firstStep = max(0, endStep &- max(1, 2 &* GradientProduct.chunk / rows))
-                parameters.team.run(self, Phase.backward.rawValue)
-                for cell in cells { cell.addGradients(steps: firstStep, endStep) }
-                endStep = firstStep
-            }
-            held = cells.contains { $0.losesGates } ? -1 : segment
+    }
+
+    override func runBackward(_ worker: Int, of workers: Int, _ product: GradientProduct) {
+        if outputs[0].gradient == nil { return }
+        let own = share(rows, worker, of: workers)
+        eachPart { part in
+            runBackward(part, own.first, own.count)
+            for cell in cells { cell.addGradients(product, steps: part.first, part.end) }
         }
+    }
+
+    override func endBack() {
+        if outputs[0].gradient == nil { return }
+        held = cells.contains { $0.losesGates } ? -1 : 0
         eachState { state, cell, index, _ in
             let place = cell.stateGradient(index)
             if state < links.count, links[state].initial != nil || state >= initialStates.count {
@@ -206,11 +254,14 @@ final class RecurrentTape: TapeOperation {
         }
     }
 
-    private func runBackward(_ span: Span) {
+    /// A part of some rows.
+    private func runBackward(_ part: Part, _ firstRow: Int, _ count: Int) {
         guard let dy = outputs[0].gradient else { return }
+        let span = Span(start: part.segment &* length, steps: steps(part.segment), first: firstRow, count: count)
         let last = cells[cells.count - 1], units = last.units
-        if endStep == span.steps {
-            if held != segment { run(segment, span) }
+        if part.end == span.steps {
+            // Only what ran last can still be there.
+            if held != part.segment || part.segment != segments &- 1 { run(part.segment, span) }
             for cell in cells where cell !== last || mask != nil || !layer.options.returnSequences {
                 for step in 0..<span.steps { clear(cell.dh + (step &* cell.size &+ span.first &* cell.units), span.count &* cell.units) }
             }
@@ -221,10 +272,10 @@ final class RecurrentTape: TapeOperation {
         for number in (0..<cells.count).reversed() {
             if number > 0 {
                 let below = cells[number - 1]
-                cells[number].backward(span, firstStep, endStep, dx: below.dh + span.first &* below.units, below.units, nil)
+                cells[number].backward(span, part.first, part.end, dx: below.dh + span.first &* below.units, below.units, nil)
             } else {
                 let dx = input.gradient.map { $0 + (span.first &* time &+ moment(span.start)) &* features }
-                cells[0].backward(span, firstStep, endStep, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
+                cells[0].backward(span, part.first, part.end, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
             }
         }
     }

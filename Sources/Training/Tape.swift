@@ -63,7 +63,7 @@ class TapeOperation: SharedWork {
             clear(weight.gradient, weight.count)
         }
         backward()
-        addGradients()
+        addGradients(product)
         product.join(halves)
         for weight in shared { add(weight.others, to: weight.gradient, weight.count) }
     }
@@ -72,11 +72,86 @@ class TapeOperation: SharedWork {
     /// Adds to the gradients of its inputs and weights what its outputs' gradients give.
     func backward() {}
     /// Then adds to those of the weights what is made of many rows at once.
-    func addGradients() {}
+    func addGradients(_ product: GradientProduct) {}
     /// What goes into its activation, where that is sigmoid or softmax and the values are kept.
     func ownHead() -> ActivationHead? { nil }
     /// Takes the last run's statistics into the layer's own.
     func commit() {}
+
+    // MARK: By row
+
+    /// Whether a worker's part of its runs, phase 0 of `run` and `runBackward`, touches only values of its rows and leaves nothing
+    /// to be done but `begin` and `end`: then a worker need not wait for the others before it goes on with the next operation.
+    var isByRow: Bool { false }
+    /// About how many products its rows take.
+    var productCount: Int { 0 }
+    /// What comes before and after all workers' parts.
+    func begin(_ pass: Pass) {}
+    func end() {}
+    func beginBack() {}
+    func endBack() {}
+    /// A worker's part backward; the weights' gradients by its rows go to `product`.
+    func runBackward(_ worker: Int, of workers: Int, _ product: GradientProduct) {}
+}
+
+/// Operations that a tape runs one after another: where they are by row, each thread goes with its rows through all of them.
+final class Stretch: SharedWork {
+    private let parameters: Parameters
+    private let operations: [TapeOperation]
+    private var halves: [(place: GradientPlace, count: Int)] = []
+    private var products = 0
+
+    static func make(_ parameters: Parameters, _ operations: [TapeOperation], batch: Int) -> [Stretch] {
+        var stretches: [Stretch] = [], pending: [TapeOperation] = []
+        for operation in operations {
+            if parameters.product.canPart(batch: batch) && operation.isByRow && operation.shared.isEmpty {
+                pending.append(operation)
+                continue
+            }
+            if !pending.isEmpty { stretches.append(Stretch(parameters, pending)) }
+            pending = []
+            stretches.append(Stretch(parameters, [operation]))
+        }
+        if !pending.isEmpty { stretches.append(Stretch(parameters, pending)) }
+        return stretches
+    }
+
+    private init(_ parameters: Parameters, _ operations: [TapeOperation]) {
+        self.parameters = parameters
+        self.operations = operations
+        for operation in operations {
+            halves += operation.halves
+            products = products &+ operation.productCount
+        }
+    }
+
+    func forward(_ pass: Pass) {
+        if operations.count == 1 { return operations[0].forward(pass) }
+        for operation in operations { operation.begin(pass) }
+        parameters.team.run(self, 0, products: products)
+        for operation in operations { operation.end() }
+    }
+
+    func backward() {
+        let product = parameters.product
+        if operations.count == 1 { return operations[0].backward(product) }
+        for operation in operations { operation.beginBack() }
+        parameters.team.run(self, 1, products: 2 &* products)
+        for operation in operations { operation.endBack() }
+        product.joinParts(halves)
+    }
+
+    override func run(_ phase: Int, _ worker: Int, of workers: Int) {
+        if phase == 0 {
+            for operation in operations { operation.run(0, worker, of: workers) }
+            return
+        }
+        // One thread alone has both halves.
+        let parts = parameters.product.parts
+        for half in (worker &* 2 / workers)..<((worker &+ 1) &* 2 / workers) {
+            for operation in operations.reversed() { operation.runBackward(half, of: 2, parts[half]) }
+        }
+    }
 }
 
 /// Where a recurrent layer's state comes from and goes to: [batch][units].
@@ -156,6 +231,7 @@ public final class Tape {
     let outputs: [TapeValue]
     let links: [StateLink]
     private let operations: [TapeOperation]
+    private let stretches: [Stretch]
     /// The operation that gave each output last, where it is an activation's.
     private let heads: [ActivationHead?]
     /// Clears the gradients, and takes in inputs.
@@ -257,6 +333,7 @@ public final class Tape {
         self.times = times
         self.memory = memory
         self.operations = operations
+        stretches = Stretch.make(parameters, operations, batch: batch)
         self.heads = heads
         clearing = Sweep()
         for gradient in gradients { clearing.places.append((gradient.values, nil, batch, gradient.count / max(1, batch))) }
@@ -285,7 +362,7 @@ public final class Tape {
         let pass = Pass(isTraining: isTraining, seed: seed, number: number)
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations { operation.forward(pass) }
+        for stretch in stretches { stretch.forward(pass) }
         hasRun = true
     }
 
@@ -305,7 +382,7 @@ public final class Tape {
     public func backward() {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
-        for operation in operations.reversed() { operation.backward(parameters.product) }
+        for stretch in stretches.reversed() { stretch.backward() }
     }
 
     @export(interface)

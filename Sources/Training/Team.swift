@@ -121,6 +121,9 @@ final class GradientProduct: SharedWork {
     private var transposed: [AlignedBuffer] = []
     private var packed: [AlignedBuffer] = []
     private let ones: AlignedBuffer
+    /// Where two threads run through half of the rows each: their own products, which add nothing but that half, at once.
+    private(set) var parts: [GradientProduct] = []
+    private let onlyHalf: Int?
     private var dz: Given
     private var stride = 0
     private var columns = 0
@@ -131,9 +134,15 @@ final class GradientProduct: SharedWork {
     private var second: Factor?
     private var bias: GradientPlace?
 
-    init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team) throws(Failure) {
+    convenience init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team) throws(Failure) {
+        try self.init(kernels, team, onlyHalf: nil)
+        if team.count == 2 { parts = [try GradientProduct(kernels, team, onlyHalf: 0), try GradientProduct(kernels, team, onlyHalf: 1)] }
+    }
+
+    private init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team, onlyHalf: Int?) throws(Failure) {
         self.kernels = kernels
         self.team = team
+        self.onlyHalf = onlyHalf
         ones = try AlignedBuffer(count: GradientProduct.chunk)
         ones.floats.update(repeating: 1, count: GradientProduct.chunk)
         dz = UnsafePointer(ones.floats)
@@ -148,6 +157,10 @@ final class GradientProduct: SharedWork {
             }
             if transposed[worker].count < a { transposed[worker] = try AlignedBuffer(count: a) }
             if packed[worker].count < b { packed[worker] = try AlignedBuffer(count: b) }
+        }
+        for (worker, part) in parts.enumerated() {
+            part.transposed = [transposed[worker]]
+            part.packed = [packed[worker]]
         }
     }
 
@@ -168,7 +181,17 @@ final class GradientProduct: SharedWork {
         steps = isHalved ? block.steps : 1
         rows = isHalved ? block.rows : block.steps &* block.rows
         half = isHalved ? block.batch / 2 &* (block.rows / block.batch) : rows
+        if let onlyHalf { return addHalf(onlyHalf == 0 ? 0 : half, onlyHalf == 0 ? half : rows, 0, (first: 0, count: columns)) }
         team.run(self, 0, products: steps &* rows &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0)))
+    }
+
+    /// Whether threads that run through half of the rows each may add these by their own products.
+    func canPart(batch: Int) -> Bool { parts.count == 2 && batch >= GradientProduct.fewest && batch & 1 == 0 }
+
+    /// The same for what was added by parts.
+    func joinParts(_ halves: [(place: GradientPlace, count: Int)]) {
+        hasHalved = true
+        join(halves)
     }
 
     /// Adds what second halves of rows gave to what the first gave.

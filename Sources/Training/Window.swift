@@ -317,7 +317,7 @@ final class WindowRecurrentTape: TapeOperation {
             while firstStep > begin && window.place(endStep) &- window.place(firstStep &- 1) <= GradientProduct.chunk { firstStep = firstStep &- 1 }
             parameters.team.run(self, Phase.backward.rawValue, products: 2 &* products)
             if firstStep == 0 || window.place(pending) &- window.place(firstStep) >= GradientProduct.chunk / 2 {
-                for cell in cells { cell.addGradients(steps: firstStep, pending) }
+                for cell in cells { cell.addGradients(parameters.product, steps: firstStep, pending) }
                 pending = firstStep
             }
             endStep = firstStep

@@ -212,7 +212,7 @@ final class WindowTape {
         guard first == 0 || window.place(pending) &- window.place(first) >= GradientProduct.chunk else { return }
         for operation in operations.reversed() {
             select(operation, first, pending)
-            operation.addGradients()
+            operation.addGradients(parameters.product)
         }
         pending = first
         if first == 0 { parameters.product.join(halves) }
