@@ -95,8 +95,7 @@ final class RecurrentTape: TapeOperation {
         return true
     }
 
-    /// What it gives of its states is nobody's before all rows are through.
-    override var isByRow: Bool { initialStates.isEmpty && outputs.count == 1 }
+    override var isByRow: Bool { true }
 
     override var productCount: Int {
         var sum = 0
@@ -107,7 +106,6 @@ final class RecurrentTape: TapeOperation {
     override func forward(_ pass: Pass) {
         begin(pass)
         parameters.team.run(self, Phase.forward.rawValue)
-        end()
     }
 
     override func begin(_ pass: Pass) {
@@ -116,31 +114,37 @@ final class RecurrentTape: TapeOperation {
                 for row in 0..<rows { mask[step &* rows &+ row] = given[row &* time &+ moment(step)] }
             }
         }
-        eachState { state, cell, _, place in
-            let first = states + place
-            if state < links.count, let given = links[state].initial {
-                first.copy(from: given, count: cell.size)
-            } else if state < initialStates.count {
-                first.copy(from: initialStates[state].data, count: cell.size)
-            } else {
-                clear(first, cell.size)
-            }
-        }
         for cell in cells { cell.begin(pass) }
+        held = segments &- 1
     }
 
-    override func end() {
-        held = segments &- 1
+    /// Of some rows the states before the first step.
+    private func beginStates(_ firstRow: Int, _ count: Int) {
         eachState { state, cell, _, place in
-            let last = states(segments) + place
-            if state < links.count { links[state].final.copy(from: last, count: cell.size) }
-            if state &+ 1 < outputs.count { outputs[state &+ 1].data.copy(from: last, count: cell.size) }
+            let own = firstRow &* cell.units, size = count &* cell.units, first = states + (place &+ own)
+            if state < links.count, let given = links[state].initial {
+                first.copy(from: given + own, count: size)
+            } else if state < initialStates.count {
+                first.copy(from: initialStates[state].data + own, count: size)
+            } else {
+                clear(first, size)
+            }
+        }
+    }
+
+    /// Those after the last step go where they are wanted.
+    private func endStates(_ firstRow: Int, _ count: Int) {
+        eachState { state, cell, _, place in
+            let own = firstRow &* cell.units, size = count &* cell.units, last = states(segments) + (place &+ own)
+            if state < links.count { (links[state].final + own).copy(from: last, count: size) }
+            if state &+ 1 < outputs.count { (outputs[state &+ 1].data + own).copy(from: last, count: size) }
         }
     }
 
     override func run(_ phase: Int, _ worker: Int, of workers: Int) {
         let own = share(rows, worker, of: workers)
         if phase == Phase.backward.rawValue { return runBackward(part, own.first, own.count) }
+        beginStates(own.first, own.count)
         for segment in 0..<segments {
             let span = Span(start: segment &* length, steps: steps(segment), first: own.first, count: own.count)
             run(segment, span)
@@ -153,6 +157,7 @@ final class RecurrentTape: TapeOperation {
                 }
             }
         }
+        endStates(own.first, own.count)
     }
 
     /// The cells over a span of a segment, from the states before it.
@@ -214,7 +219,6 @@ final class RecurrentTape: TapeOperation {
 
     override func backward() {
         guard outputs[0].gradient != nil else { return }
-        beginBack()
         eachPart { part in
             self.part = part
             parameters.team.run(self, Phase.backward.rawValue)
@@ -223,12 +227,25 @@ final class RecurrentTape: TapeOperation {
         endBack()
     }
 
-    override func beginBack() {
+    /// Of some rows the gradients of the states after the last step.
+    private func beginGradients(_ firstRow: Int, _ count: Int) {
         eachState { state, cell, index, _ in
-            let place = cell.stateGradient(index)
-            clear(place, cell.size)
-            if state < links.count, let given = links[state].finalGradient { add(given, to: place, cell.size) }
-            if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given, to: place, cell.size) }
+            let own = firstRow &* cell.units, size = count &* cell.units, place = cell.stateGradient(index) + own
+            clear(place, size)
+            if state < links.count, let given = links[state].finalGradient { add(given + own, to: place, size) }
+            if state &+ 1 < outputs.count, let given = outputs[state &+ 1].gradient { add(given + own, to: place, size) }
+        }
+    }
+
+    /// Those before the first step go where they are wanted.
+    private func endGradients(_ firstRow: Int, _ count: Int) {
+        eachState { state, cell, index, _ in
+            let own = firstRow &* cell.units, size = count &* cell.units, place = cell.stateGradient(index) + own
+            if state < links.count, links[state].initial != nil || state >= initialStates.count {
+                (links[state].gradient + own).copy(from: place, count: size)
+            } else if state < initialStates.count, let gradient = initialStates[state].gradient {
+                add(place, to: gradient + own, size)
+            }
         }
     }
 
@@ -241,18 +258,7 @@ final class RecurrentTape: TapeOperation {
         }
     }
 
-    override func endBack() {
-        if outputs[0].gradient == nil { return }
-        held = cells.contains { $0.losesGates } ? -1 : 0
-        eachState { state, cell, index, _ in
-            let place = cell.stateGradient(index)
-            if state < links.count, links[state].initial != nil || state >= initialStates.count {
-                links[state].gradient.copy(from: place, count: cell.size)
-            } else if state < initialStates.count, let gradient = initialStates[state].gradient {
-                add(place, to: gradient, cell.size)
-            }
-        }
-    }
+    override func endBack() { held = cells.contains { $0.losesGates } ? -1 : 0 }
 
     /// A part of some rows.
     private func runBackward(_ part: Part, _ firstRow: Int, _ count: Int) {
@@ -260,6 +266,7 @@ final class RecurrentTape: TapeOperation {
         let span = Span(start: part.segment &* length, steps: steps(part.segment), first: firstRow, count: count)
         let last = cells[cells.count - 1], units = last.units
         if part.end == span.steps {
+            if part.segment == segments &- 1 { beginGradients(firstRow, count) }
             // Only what ran last can still be there.
             if held != part.segment || part.segment != segments &- 1 { run(part.segment, span) }
             for cell in cells where cell !== last || mask != nil || !layer.options.returnSequences {
@@ -278,6 +285,7 @@ final class RecurrentTape: TapeOperation {
                 cells[0].backward(span, part.first, part.end, dx: dx, time &* features, layer.options.goBackwards ? -features : features)
             }
         }
+        if part.segment == 0 && part.first == 0 { endGradients(firstRow, count) }
     }
 }
 

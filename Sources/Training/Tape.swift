@@ -81,14 +81,12 @@ class TapeOperation: SharedWork {
     // MARK: By row
 
     /// Whether a worker's part of its runs, phase 0 of `run` and `runBackward`, touches only values of its rows and leaves nothing
-    /// to be done but `begin` and `end`: then a worker need not wait for the others before it goes on with the next operation.
+    /// to be done but `begin` and `endBack`: then a worker need not wait for the others before it goes on with the next operation.
     var isByRow: Bool { false }
     /// About how many products its rows take.
     var productCount: Int { 0 }
-    /// What comes before and after all workers' parts.
+    /// What comes before all workers' parts forward, and after those backward.
     func begin(_ pass: Pass) {}
-    func end() {}
-    func beginBack() {}
     func endBack() {}
     /// A worker's part backward; the weights' gradients by its rows go to `product`.
     func runBackward(_ worker: Int, of workers: Int, _ product: GradientProduct) {}
@@ -129,13 +127,11 @@ final class Stretch: SharedWork {
         if operations.count == 1 { return operations[0].forward(pass) }
         for operation in operations { operation.begin(pass) }
         parameters.team.run(self, 0, products: products)
-        for operation in operations { operation.end() }
     }
 
     func backward() {
         let product = parameters.product
         if operations.count == 1 { return operations[0].backward(product) }
-        for operation in operations { operation.beginBack() }
         parameters.team.run(self, 1, products: 2 &* products)
         for operation in operations { operation.endBack() }
         product.joinParts(halves)
