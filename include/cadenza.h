@@ -287,7 +287,9 @@ cadenza_status cadenza_model_run_multi(const cadenza_model *model, size_t batch,
                                        const float *const *inputs, float *const *outputs);
 
 /* The same, its rows shared out to `threads` threads, the calling one among them; the others are started for the call and end
- * with it, so it is for calls of milliseconds. Each row has the bits that it has with one thread. */
+ * with it, so it is for calls of milliseconds. Where there are twice as many threads as rows or more, layers are shared out, too:
+ * recurrent layers one behind the other go through time together, each some steps behind the one that it reads. Each row has the
+ * bits that it has with one thread. */
 cadenza_status cadenza_model_run_threads(const cadenza_model *model, size_t batch, const size_t *times,
                                          const float *const *inputs, float *const *outputs, size_t threads);
 

@@ -2,6 +2,7 @@
 #include "system.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -139,6 +140,15 @@ void cz_workers_run(cz_workers *all, void (*body)(void *context, int worker), vo
         while (atomic_load(&all->running)) pthread_cond_wait(&all->done, &all->lock);
         atomic_store(&all->waiting, 0);
         pthread_mutex_unlock(&all->lock);
+    }
+}
+
+void cz_progress_tell(long *progress, long value) { __atomic_store_n(progress, value, __ATOMIC_RELEASE); }
+
+void cz_progress_wait(const long *progress, long value) {
+    for (int look = 0; __atomic_load_n(progress, __ATOMIC_ACQUIRE) < value; look++) {
+        if (look < LOOKS / 8) pause_a_little();
+        else sched_yield();
     }
 }
 

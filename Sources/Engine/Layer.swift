@@ -252,6 +252,18 @@ struct Moment {
 class Operation {
     func run(_ moment: Moment) {}
 
+    // MARK: By pieces
+
+    /// How many weights a recurrent layer reads for a step, as a measure of how long it takes; 0: not worth a thread.
+    var cost: Int { 0 }
+    /// The length of its input's first axis, where what it gives at a step of it needs no more than the steps up to it; nil: it
+    /// needs the whole.
+    var pieces: Int? { nil }
+    /// Whether its output has the same axis, so that a piece of it is done when it has run.
+    var givesPieces: Bool { false }
+    /// Some steps, after those before them.
+    func run(_ moment: Moment, _ piece: Range<Int>) {}
+
     /// Keeps its input's products from step to step, where it can.
     func keepsProducts(rows: Int, _ kernels: UnsafePointer<cz_kernels>, _ workspace: Workspace) throws(Failure) -> KeptProducts? { nil }
 

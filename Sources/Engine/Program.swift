@@ -9,6 +9,9 @@ final class Program {
     let kept: [KeptProducts]
     private let operations: ObjectList<Operation>
     private let workspace: Workspace
+    /// By operation the thread that runs it, and how far it is.
+    private var stages: [Int] = []
+    private var progress: UnsafeMutablePointer<Float>?
 
     /// - Parameters:
     ///   - times: for each input with a time axis its length.
@@ -111,6 +114,89 @@ final class Program {
         defer { cz_float_mode_leave(callers) }
         for index in 0..<operations.count { operations.with(index) { $0.run(moment) } }
     }
+
+    // MARK: Stages
+
+    /// Shares the operations out to at most `wanted` threads, that go through time one behind the other. Returns to how many.
+    func makeStages(_ wanted: Int) throws(Failure) -> Int {
+        var total = 0, recurrent = 0
+        for index in 0..<operations.count {
+            operations.with(index) {
+                total = total &+ $0.cost
+                if $0.pieces != nil { recurrent = recurrent &+ 1 }
+            }
+        }
+        let count = max(1, min(wanted, recurrent))
+        var before = 0
+        for index in 0..<operations.count {
+            operations.with(index) { operation in
+                stages.append(min(count &- 1, (before &+ operation.cost / 2) &* count / max(1, total)))
+                before = before &+ operation.cost
+            }
+        }
+        progress = try workspace.floats(multiplied(operations.count, 16))
+        return count
+    }
+
+    /// Whether all is there when a stage has run.
+    func ends(withStage stage: Int) -> Bool { (stages.last ?? stage) == stage }
+
+    /// One thread's operations.
+    func run(_ moment: Moment, stage: Int) {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
+        var index = stages.firstIndex(of: stage) ?? stages.count
+        while index < stages.count, stages[index] == stage {
+            let time = pieces(index)
+            var end = index &+ 1
+            guard let time else {
+                wait(for: index &- 1, .max)
+                operations.with(index) { $0.run(moment) }
+                publish(index, .max)
+                index = end
+                continue
+            }
+            while end < stages.count, stages[end] == stage, pieces(end) == time, givesPieces(end &- 1) { end = end &+ 1 }
+            let size = Program.pieceSize(time)
+            var step = 0
+            while step < time {
+                let piece = step..<min(time, step &+ size)
+                wait(for: index &- 1, pieces(index &- 1) == time ? piece.upperBound : .max)
+                for own in index..<end {
+                    operations.with(own) { $0.run(moment, piece) }
+                    publish(own, piece.upperBound == time ? .max : givesPieces(own) ? piece.upperBound : 0)
+                }
+                step = piece.upperBound
+            }
+            index = end
+        }
+    }
+
+    /// Steps that a thread makes before it tells the next: whole tiles of rows in products with them, and a small part of the time.
+    private static func pieceSize(_ time: Int) -> Int { min(24, max(1, time / 48) * 6) }
+
+    private func pieces(_ index: Int) -> Int? {
+        var result: Int?
+        if index >= 0 { operations.with(index) { result = $0.pieces } }
+        return result
+    }
+
+    private func givesPieces(_ index: Int) -> Bool {
+        var result = false
+        operations.with(index) { result = $0.givesPieces }
+        return result
+    }
+
+    /// Of an operation the steps that are there; .max: all of it.
+    private func place(_ index: Int) -> UnsafeMutablePointer<Int> {
+        UnsafeMutableRawPointer(progress.unsafelyUnwrapped + index &* 16).assumingMemoryBound(to: Int.self)
+    }
+
+    private func publish(_ index: Int, _ steps: Int) { cz_progress_tell(place(index), steps) }
+
+    private func wait(for index: Int, _ steps: Int) {
+        if index >= 0 { cz_progress_wait(place(index), steps) }
+    }
 }
 
 extension Model {
@@ -161,17 +247,20 @@ extension Model {
     }
 
     /// Whole sequences: inputs [batch][shape…], dense; outputs likewise, nil where not wanted. Every row starts from zero.
-    /// Rows are split over `threads`, the calling one among them. Fails before anything is written, or not at all.
+    /// Rows are split over `threads`, the calling one among them; where those are more than rows, recurrent layers are, too. Fails before anything is written, or not at all.
     @export(interface)
     public func run(batch: Int, times: UnsafePointer<Int>?, inputs given: UnsafePointer<UnsafePointer<Float>?>,
                     outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>, threads: Int = 1) throws(Failure) {
         guard threads >= 1, threads <= 1024 else { throw Failure(.invalidArgument, "threads is \(threads), expected 1 to 1024") }
         let lengths = try lengths(times), count = min(threads, batch)
+        var stages = max(1, threads / max(1, count))
         var parts: [SequencePart] = []
         for part in 0..<count {
             let first = try multiplied(batch, part) / count, end = try multiplied(batch, part + 1) / count
             let rows = Program.Rows(first: first, inputs: given, outputs: wanted)
-            parts.append(try SequencePart(try Program(self, capacity: end - first, times: lengths, streaming: false, callers: rows), rows))
+            let program = try Program(self, capacity: end - first, times: lengths, streaming: false, callers: rows)
+            if stages > 1 { stages = try program.makeStages(stages) }
+            parts.append(try SequencePart(program, rows, stages: stages))
         }
         for check in idChecks {
             let tensor = parts[0].program.inputs[check.input]
@@ -179,10 +268,15 @@ extension Model {
         }
         let list = ObjectList(parts)
         defer { withExtendedLifetime(list) {} }
-        if count == 1 { return parts[0].run() }
-        guard let workers = cz_workers_create(Int32(count)) else { throw Failure(.system, "\(count) threads cannot be had") }
+        if count &* stages == 1 { return parts[0].run(stage: 0) }
+        guard let workers = cz_workers_create(Int32(count &* stages)) else { throw Failure(.system, "\(threads) threads cannot be had") }
+        // A stage waits for those before it, which are workers of lower numbers: one that does not come in time is run by the caller,
+        // in the order of the numbers.
         cz_workers_run(workers, { context, worker in
-            Unmanaged<ObjectList<SequencePart>>.fromOpaque(context!).takeUnretainedValue().with(Int(worker)) { $0.run() }
+            let list = Unmanaged<ObjectList<SequencePart>>.fromOpaque(context!).takeUnretainedValue()
+            var stages = 1
+            list.with(0) { stages = $0.stages }
+            list.with(Int(worker) / stages) { $0.run(stage: Int(worker) % stages) }
         }, Unmanaged.passUnretained(list).toOpaque())
         cz_workers_destroy(workers)
     }
@@ -196,22 +290,27 @@ extension Model {
     }
 }
 
-/// Some rows of whole sequences, on a thread of their own.
+/// Some rows of whole sequences, on threads of their own.
 private final class SequencePart {
     let program: Program
     private let rows: Program.Rows
     /// In place of a stream's states: nothing reads or writes it.
     private let nothing: AlignedBuffer
+    /// Threads that run it.
+    let stages: Int
 
-    init(_ program: Program, _ rows: Program.Rows) throws(Failure) {
+    init(_ program: Program, _ rows: Program.Rows, stages: Int) throws(Failure) {
         self.program = program
         self.rows = rows
+        self.stages = stages
         nothing = try AlignedBuffer(count: 1)
     }
 
-    func run() {
-        program.run(Moment(rows: program.capacity, state: UnsafePointer(nothing.floats), next: nothing.floats, stride: 0,
-                           fresh: UnsafePointer(UnsafeMutableRawPointer(nothing.floats).assumingMemoryBound(to: UInt8.self))))
+    func run(stage: Int) {
+        let moment = Moment(rows: program.capacity, state: UnsafePointer(nothing.floats), next: nothing.floats, stride: 0,
+                           fresh: UnsafePointer(UnsafeMutableRawPointer(nothing.floats).assumingMemoryBound(to: UInt8.self)))
+        if stages == 1 { program.run(moment) } else { program.run(moment, stage: stage) }
+        if !program.ends(withStage: stage) { return }
         for (index, tensor) in program.outputs.enumerated() {
             if let output = rows.output(index, count: tensor.count), output != tensor.data {
                 output.copy(from: tensor.data, count: program.capacity * tensor.count)

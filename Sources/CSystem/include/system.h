@@ -51,6 +51,10 @@ void cz_workers_destroy(cz_workers *);
  * else the caller does their parts, too. One caller at a time. */
 void cz_workers_run(cz_workers *, void (*body)(void *context, int worker), void *context);
 
+/* How far a thread is, for others that wait for it: they look, and let others run where it takes long. */
+void cz_progress_tell(long *progress, long value);
+void cz_progress_wait(const long *progress, long value);
+
 /* The x86-64 level of this processor and system (1 … 4); 0 elsewhere. */
 int cz_x86_level(void);
 

@@ -56,8 +56,19 @@ public class Cell {
 class CellStep {
     /// The input's products of the step before, where they are kept.
     final var kept: KeptProducts?
+    /// The input's products, where they are made before: [rows][gates], with `givenStride` floats between rows.
+    final var givenSums: UnsafePointer<Float>?
+    final var givenStride = 0
     /// What the input is multiplied with; nil where its products cannot be kept.
     var inputWeights: PackedMatrix? { nil }
+
+    /// bias + x·W of each row, where the step need not make them.
+    final func inputSums(_ x: UnsafePointer<Float>, _ xStride: Int, rows: Int) -> UnsafePointer<Float>? {
+        if let givenSums { return givenSums }
+        guard let kept else { return nil }
+        givenStride = kept.width
+        return kept.of(x, xStride, rows: rows)
+    }
 
     /// Writes from now on what `answer` says at each step, too; false where it cannot.
     func writes(_ answer: UnsafePointer<cz_answer>) -> Bool { false }
@@ -126,6 +137,44 @@ final class KeptProducts {
 
     /// The weights have changed.
     func forget() { isThere.update(repeating: 0, count: rows) }
+}
+
+/// The products of a whole sequence's input, some steps at a time: few rows alone would read all weights for each step. The
+/// chain goes on from them as from those that are kept.
+final class InputProducts {
+    /// From more rows on a step that makes both products is as fast.
+    static let rows = 4
+    /// Steps that are made at once.
+    private static let most = 24
+
+    private let weights: PackedMatrix
+    private let kernels: UnsafePointer<cz_kernels>
+    /// [rows][steps][width]
+    private let sums: UnsafeMutablePointer<Float>
+    private let capacity: Int
+    /// The steps that are there.
+    private var made = 0..<0
+
+    init(_ weights: PackedMatrix, rows: Int, time: Int, _ kernels: UnsafePointer<cz_kernels>, _ workspace: Workspace) throws(Failure) {
+        self.weights = weights
+        self.kernels = kernels
+        capacity = min(InputProducts.most, time)
+        sums = try workspace.floats(multiplied(multiplied(rows, capacity), weights.width))
+    }
+
+    /// Sees to it that a step is among those that are made, and gives them to the cell. x: [rows][steps][inputs].
+    func prepare(_ step: Int, before end: Int, rows: Int, _ x: UnsafePointer<Float>, _ rowStride: Int, for cell: CellStep) {
+        if !made.contains(step) || step == 0 {
+            made = step..<min(end, step &+ capacity)
+            var panels = weights.weights
+            for row in 0..<rows {
+                kernels.pointee.affine_packed(x + (row &* rowStride &+ step &* weights.inputs), weights.inputs, made.count, weights.inputs, &panels,
+                                              weights.width, weights.bias, 0, sums + row &* capacity &* weights.width, weights.width)
+            }
+        }
+        cell.givenSums = UnsafePointer(sums) + (step &- made.lowerBound) &* weights.width
+        cell.givenStride = capacity &* weights.width
+    }
 }
 
 /// The sums of a gated layer in plain order, for activations that look at a whole row (softmax …) and so

@@ -120,9 +120,9 @@ private final class GRUStep: CellStep {
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         call.rows = rows
-        if let kept {
-            call.start = kept.of(x, xStride, rows: rows)
-            call.start_stride = kept.width
+        if let sums = inputSums(x, xStride, rows: rows) {
+            call.start = sums
+            call.start_stride = givenStride
         } else {
             call.x = x
             call.x_stride = xStride

@@ -138,6 +138,10 @@ final class RNNOperation: Operation {
     private let offset: Int?
     /// The only cell, where all that a step does is done by it: it carries its states and writes the output.
     private let cell: Unmanaged<CellStep>?
+    /// nil: the first cell makes its products with the input itself.
+    private let products: InputProducts?
+    /// How many its cells have.
+    private let weightCount: Int
     /// Two blocks of states [rows][width], for states that the stream does not carry or that begin elsewhere.
     private let blocks: (UnsafeMutablePointer<Float>, UnsafeMutablePointer<Float>)?
 
@@ -167,6 +171,12 @@ final class RNNOperation: Operation {
                                        workspace: binding.workspace))
             features = cell.units
         }
+        if offset == nil, time > 1, !goesBackwards, binding.capacity <= InputProducts.rows, let weights = steps[0].inputWeights {
+            products = try InputProducts(weights, rows: binding.capacity, time: time, binding.kernels, binding.workspace)
+        } else {
+            products = nil
+        }
+        weightCount = layer.cells.reduce(0) { $0 + $1.weights[0].count + $1.weights[1].count }
         if offset == nil || beginsElsewhere {
             let count = try multiplied(binding.capacity, width)
             blocks = (try binding.workspace.floats(count), try binding.workspace.floats(count))
@@ -221,14 +231,27 @@ final class RNNOperation: Operation {
             let to = moment.next + offset
             step(0, rows: moment.rows, from: from, fromStride: fromStride, to: to, toStride: moment.stride)
             finish(rows: moment.rows, states: UnsafePointer(to), stride: moment.stride)
-        } else if var (from, to) = blocks {
-            begin(rows: moment.rows, from)
-            for t in 0..<time {
-                step(t, rows: moment.rows, from: UnsafePointer(from), fromStride: width, to: to, toStride: width)
-                swap(&from, &to)
-            }
-            finish(rows: moment.rows, states: UnsafePointer(from), stride: width)
+        } else {
+            run(moment, 0..<time)
         }
+    }
+
+    override var cost: Int { weightCount }
+    override var pieces: Int? { goesBackwards || beginsElsewhere || hasStateOutputs ? nil : time }
+    override var givesPieces: Bool { returnsSequences }
+
+    override func run(_ moment: Moment, _ piece: Range<Int>) {
+        guard var (from, to) = blocks else { return }
+        if piece.lowerBound & 1 == 1 { swap(&from, &to) }
+        if piece.lowerBound == 0 { begin(rows: moment.rows, from) }
+        for t in piece {
+            if let products {
+                steps.with(0) { products.prepare(t, before: piece.upperBound, rows: moment.rows, x, time &* features, for: $0) }
+            }
+            step(t, rows: moment.rows, from: UnsafePointer(from), fromStride: width, to: to, toStride: width)
+            swap(&from, &to)
+        }
+        if piece.upperBound == time { finish(rows: moment.rows, states: UnsafePointer(from), stride: width) }
     }
 
     /// The carried states with the model's own initial states in the rows that begin; nil where there are none.

@@ -266,7 +266,8 @@ class Model:
         x: (batch, time, features) numbers of any type; (batch, time) ids for an Embedding. Several inputs come as a
         list in the model's order or as a dict by input name. `time` need not be the window of the training, unless
         a layer such as Flatten holds the model to it.
-        threads: how many the rows are shared out to, for this call; the answers have the same bits.
+        threads: how many the rows are shared out to, for this call, and where there are two or more for each row, recurrent layers;
+            the answers have the same bits.
         Returns one float32 array, batch first, or a list of them for several outputs.
         Raises InvalidArgumentError for other shapes.
         """

@@ -62,6 +62,33 @@ def test_the_rows_of_a_prediction_on_threads_have_the_same_bits(model, threads):
     assert_same_bits(model.predict(x, threads=threads), model.predict(x))
 
 
+LSTM, GRU = ("LSTM", {"units": 19, "return_sequences": True}), ("GRU", {"units": 33, "return_sequences": True})
+STACKS = {
+    "two": [LSTM, GRU],
+    "one and a dense layer": [LSTM, ("Dense", {"units": 4})],
+    "many, uneven": [("LSTM", {"units": 90, "return_sequences": True}), GRU, ("SimpleRNN", {"units": 7, "return_sequences": True}), LSTM, GRU],
+    "the last answers once": [LSTM, ("LeakyReLU", {}), GRU, ("LSTM", {"units": 5}), ("Dense", {"units": 3, "activation": "softmax"})],
+    "one reads from the end": [LSTM, ("GRU", {"units": 8, "return_sequences": True, "go_backwards": True}), LSTM, GRU],
+    "another length between": [LSTM, ("GRU", {"units": 6}), ("RepeatVector", {"n": 9}), LSTM, ("GRU", {"units": 6, "reset_after": False})],
+    "masked": [("Masking", {"mask_value": 0.0}), LSTM, GRU, LSTM],
+}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 5])
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
+def test_few_rows_have_the_bits_of_streams_on_any_number_of_threads(stack, rows):
+    model = randomized(cadenza.build(None, 6, stack), seed=rows)
+    x = samples(rows, 131, 6)
+    x[0, 40:60] = 0
+    expected = model.predict(x)
+    for threads in (2, 3, 4, 12):
+        assert_same_bits(model.predict(x, threads=threads), expected)
+    if model.streamable:
+        stream = model.stream(rows)
+        stepped = [stream.step(x[:, t]) for t in range(x.shape[1])]
+        assert_same_bits(expected if expected.ndim == 2 else expected[:, -1], stepped[-1])
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1025])
 def test_a_number_of_threads_that_cannot_be(model, threads):
     with pytest.raises(cadenza.InvalidArgumentError, match="threads"):
