@@ -117,8 +117,9 @@ final class Program {
 
     // MARK: Stages
 
-    /// Shares the operations out to at most `wanted` threads, that go through time one behind the other. Returns to how many.
-    func makeStages(_ wanted: Int) throws(Failure) -> Int {
+    /// Shares the operations out to at most `wanted` threads, that go through time one behind the other. Returns to how many: to one
+    /// where they have so little to do that starting a thread would take longer.
+    func makeStages(_ wanted: Int, steps: Int) throws(Failure) -> Int {
         var total = 0, recurrent = 0
         for index in 0..<operations.count {
             operations.with(index) {
@@ -126,7 +127,7 @@ final class Program {
                 if $0.pieces != nil { recurrent = recurrent &+ 1 }
             }
         }
-        let count = max(1, min(wanted, recurrent))
+        let count = steps &* total < 4_000_000 ? 1 : max(1, min(wanted, recurrent))
         var before = 0
         for index in 0..<operations.count {
             operations.with(index) { operation in
@@ -259,7 +260,7 @@ extension Model {
             let first = try multiplied(batch, part) / count, end = try multiplied(batch, part + 1) / count
             let rows = Program.Rows(first: first, inputs: given, outputs: wanted)
             let program = try Program(self, capacity: end - first, times: lengths, streaming: false, callers: rows)
-            if stages > 1 { stages = try program.makeStages(stages) }
+            if stages > 1 { stages = try program.makeStages(stages, steps: lengths.max() ?? 1) }
             parts.append(try SequencePart(program, rows, stages: stages))
         }
         for check in idChecks {

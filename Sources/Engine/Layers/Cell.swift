@@ -144,6 +144,8 @@ final class KeptProducts {
 final class InputProducts {
     /// From more rows on a step that makes both products is as fast.
     static let rows = 4
+    /// Fewer weights are read from the nearest cache as fast.
+    static let weights = 8192
     /// Steps that are made at once.
     private static let most = 24
 

@@ -171,7 +171,8 @@ final class RNNOperation: Operation {
                                        workspace: binding.workspace))
             features = cell.units
         }
-        if offset == nil, time > 1, !goesBackwards, binding.capacity <= InputProducts.rows, let weights = steps[0].inputWeights {
+        if offset == nil, time > 1, !goesBackwards, binding.capacity <= InputProducts.rows,
+           let weights = steps[0].inputWeights, layer.cells[0].weights[0].count >= InputProducts.weights {
             products = try InputProducts(weights, rows: binding.capacity, time: time, binding.kernels, binding.workspace)
         } else {
             products = nil
