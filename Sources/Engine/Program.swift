@@ -176,12 +176,14 @@ final class Program {
     /// Steps that a thread makes before it tells the next: whole tiles of rows in products with them, and a small part of the time.
     private static func pieceSize(_ time: Int) -> Int { min(24, max(1, time / 48) * 6) }
 
+    @inline(never)
     private func pieces(_ index: Int) -> Int? {
         var result: Int?
         if index >= 0 { operations.with(index) { result = $0.pieces } }
         return result
     }
 
+    @inline(never)
     private func givesPieces(_ index: Int) -> Bool {
         var result = false
         operations.with(index) { result = $0.givesPieces }

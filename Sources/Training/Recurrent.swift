@@ -205,7 +205,6 @@ final class RecurrentTape: TapeOperation {
 
     /// Calls `body` with the parts from the last to the first, each of as many steps as fill the product's chunk with a half of the
     /// rows: what they left is still near.
-    @inline(__always)
     private func eachPart(_ body: (Part) -> Void) {
         for segment in (0..<segments).reversed() {
             var end = steps(segment)
@@ -261,6 +260,7 @@ final class RecurrentTape: TapeOperation {
     override func endBack() { held = cells.contains { $0.losesGates } ? -1 : 0 }
 
     /// A part of some rows.
+    @inline(never)
     private func runBackward(_ part: Part, _ firstRow: Int, _ count: Int) {
         guard let dy = outputs[0].gradient else { return }
         let span = Span(start: part.segment &* length, steps: steps(part.segment), first: firstRow, count: count)

@@ -117,9 +117,13 @@ final class GradientProduct: SharedWork {
     private var joined: [(place: GradientPlace, count: Int)] = []
     private let kernels: UnsafePointer<cz_kernels>
     private let team: Team
-    /// Of each worker.
-    private var transposed: [AlignedBuffer] = []
-    private var packed: [AlignedBuffer] = []
+    /// Where each worker lays both factors in order.
+    private final class Buffers {
+        var transposed: [AlignedBuffer] = []
+        var packed: [AlignedBuffer] = []
+    }
+
+    private let buffers: Buffers
     private let ones: AlignedBuffer
     /// Where two threads run through half of the rows each: their own products, which add nothing but that half, at once.
     private(set) var parts: [GradientProduct] = []
@@ -135,32 +139,31 @@ final class GradientProduct: SharedWork {
     private var bias: GradientPlace?
 
     convenience init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team) throws(Failure) {
-        try self.init(kernels, team, onlyHalf: nil)
-        if team.count == 2 { parts = [try GradientProduct(kernels, team, onlyHalf: 0), try GradientProduct(kernels, team, onlyHalf: 1)] }
+        let ones = try AlignedBuffer(count: GradientProduct.chunk)
+        ones.floats.update(repeating: 1, count: GradientProduct.chunk)
+        self.init(kernels, team, Buffers(), ones, onlyHalf: nil)
+        guard team.count == 2 else { return }
+        for half in 0..<2 { parts.append(GradientProduct(kernels, team, buffers, ones, onlyHalf: half)) }
     }
 
-    private init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team, onlyHalf: Int?) throws(Failure) {
+    private init(_ kernels: UnsafePointer<cz_kernels>, _ team: Team, _ buffers: Buffers, _ ones: AlignedBuffer, onlyHalf: Int?) {
         self.kernels = kernels
         self.team = team
+        self.buffers = buffers
+        self.ones = ones
         self.onlyHalf = onlyHalf
-        ones = try AlignedBuffer(count: GradientProduct.chunk)
-        ones.floats.update(repeating: 1, count: GradientProduct.chunk)
         dz = UnsafePointer(ones.floats)
     }
 
     func reserve(inputs: Int, columns: Int) throws(Failure) {
         let a = try multiplied(inputs, GradientProduct.chunk), b = try multiplied(whole(columns), GradientProduct.chunk)
         for worker in 0..<team.count {
-            if transposed.count == worker {
-                transposed.append(try AlignedBuffer(count: a))
-                packed.append(try AlignedBuffer(count: b))
+            if buffers.transposed.count == worker {
+                buffers.transposed.append(try AlignedBuffer(count: a))
+                buffers.packed.append(try AlignedBuffer(count: b))
             }
-            if transposed[worker].count < a { transposed[worker] = try AlignedBuffer(count: a) }
-            if packed[worker].count < b { packed[worker] = try AlignedBuffer(count: b) }
-        }
-        for (worker, part) in parts.enumerated() {
-            part.transposed = [transposed[worker]]
-            part.packed = [packed[worker]]
+            if buffers.transposed[worker].count < a { buffers.transposed[worker] = try AlignedBuffer(count: a) }
+            if buffers.packed[worker].count < b { buffers.packed[worker] = try AlignedBuffer(count: b) }
         }
     }
 
@@ -181,7 +184,7 @@ final class GradientProduct: SharedWork {
         steps = isHalved ? block.steps : 1
         rows = isHalved ? block.rows : block.steps &* block.rows
         half = isHalved ? block.batch / 2 &* (block.rows / block.batch) : rows
-        if let onlyHalf { return addHalf(onlyHalf == 0 ? 0 : half, onlyHalf == 0 ? half : rows, 0, (first: 0, count: columns)) }
+        if let onlyHalf { return addHalf(onlyHalf == 0 ? 0 : half, onlyHalf == 0 ? half : rows, onlyHalf, (first: 0, count: columns)) }
         team.run(self, 0, products: steps &* rows &* columns &* ((first?.inputs ?? 0) &+ (second?.inputs ?? 0)))
     }
 
@@ -222,7 +225,7 @@ final class GradientProduct: SharedWork {
 
     /// A half's part: rows low ..< high of each step, some columns.
     private func addHalf(_ low: Int, _ high: Int, _ worker: Int, _ own: (first: Int, count: Int)) {
-        let size = high &- low, panels = packed[worker].floats
+        let size = high &- low, panels = buffers.packed[worker].floats
         // Places in the half: step · size + row.
         var end = steps &* size
         while end > 0 {
@@ -232,14 +235,14 @@ final class GradientProduct: SharedWork {
                 let step = (last &- 1) / size, from = max(begin, step &* size)
                 let row = step &* rows &+ low &+ (last &- 1 &- step &* size), place = end &- last, rows = last &- from
                 packPanels(dz + (row &* stride &+ own.first), -stride, inputs: rows, outputs: own.count, panels + place &* 16, count)
-                var target = transposed[worker].floats + place
+                var target = buffers.transposed[worker].floats + place
                 for case let factor? in [first, second] {
                     transpose(factor.x + row &* factor.stride, -factor.stride, rows: rows, columns: factor.inputs, target, count)
                     target += factor.inputs &* count
                 }
                 last = from
             }
-            var place = transposed[worker].floats
+            var place = buffers.transposed[worker].floats
             for case let factor? in [first, second] {
                 let out = (low == 0 ? factor.gradient.first : factor.gradient.second) + own.first
                 kernels.pointee.affine(place, count, factor.inputs, count, panels, own.count, out, factor.gradientStride, out, factor.gradientStride)
