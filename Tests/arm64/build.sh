@@ -3,7 +3,7 @@
 #
 # Swift's toolchain brings Embedded Swift for arm64 without a system; C and linking are Debian's cross compiler's
 # (gcc-aarch64-linux-gnu, libc6-dev-arm64-cross). Swift's objects know nothing of shared libraries: they are joined
-# first, and all but what the library exports is made local.
+# first, and all but what the library exports is made local. It applies its own relocations, as in the Makefile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=build/arm64
@@ -25,12 +25,12 @@ for module in "${modules[@]}"; do compile "$module" "${small[@]}"; done
 compile KernelsNEON -O
 
 target=(--target=aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include)
-for part in system workers; do
+for part in system workers relocate; do
   clang "${target[@]}" -O2 -Wall -fPIC -ffunction-sections -I Sources/CSystem/include -c "Sources/CSystem/$part.c" -o "$out/$part.o"
 done
 # Kernels last, as in the Makefile.
 ld.lld -r -o "$out/whole.o" "$out"/{system,workers}.o $(printf "$out/%s.o " "${modules[@]}") "$out/KernelsNEON.o"
 aarch64-linux-gnu-objcopy --wildcard --keep-global-symbol='cadenza_*' "$out/whole.o"
 ld.lld -shared -soname libcadenza.so.0 --version-script=Sources/CadenzaABI/cadenza.map --gc-sections --icf=all -z relro -z now -z noexecstack \
-  --no-undefined -s -o "$out/libcadenza.so" "$out/whole.o" -L /usr/aarch64-linux-gnu/lib -lm -lc "$(aarch64-linux-gnu-gcc -print-libgcc-file-name)"
+  --no-undefined --pack-dyn-relocs=relr --use-android-relr-tags -init=cz_relocate -s -o "$out/libcadenza.so" "$out"/{whole,relocate}.o -L /usr/aarch64-linux-gnu/lib -lm -lc "$(aarch64-linux-gnu-gcc -print-libgcc-file-name)"
 ln -sf libcadenza.so "$out/libcadenza.so.0"
