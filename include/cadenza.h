@@ -164,6 +164,15 @@ cadenza_status cadenza_model_quantize(const cadenza_model *model, int32_t precis
 /* The model's cadenza_precision; CADENZA_FLOAT32 for NULL. */
 int32_t cadenza_model_precision(const cadenza_model *model);
 
+/* Locks into memory (mlock) what steps read of the model and, for streams, pools and generators that are made of it from now on,
+ * their states and what they compute in: while nothing runs the system does not page it out, and a step after a long pause finds
+ * it there. Memory is unlocked as it is freed. Code, stack and small objects are not locked; mlockall(2) does that for the
+ * whole process, and then this is not called. Where a trainer has been made of the model, call it anew after that; once
+ * locked, a model has nothing to lose by it. No other thread may use the model meanwhile.
+ * Fails with CADENZA_SYSTEM where the system allows no more (RLIMIT_MEMLOCK): a model that was not locked is not locked then. So
+ * fails, too, what creates or grows streams, pools and generators of a locked model. */
+cadenza_status cadenza_model_lock(cadenza_model *model);
+
 /* One more owner, who must release it too. Returns the model; NULL gives NULL. Any thread. */
 cadenza_model *cadenza_model_retain(cadenza_model *model);
 void cadenza_model_release(cadenza_model *model);
@@ -332,7 +341,7 @@ cadenza_status cadenza_stream_model(const cadenza_stream *stream, cadenza_model 
  * is the one that the full model gives on the first t samples. A masked sample (Masking, mask_zero) leaves the
  * state as it was. output must not overlap input. NaN goes in and through: see cadenza_stream_health.
  * A step reads and writes only what cadenza_stream_create and the model's loading have touched: after mlockall(MCL_CURRENT)
- * it meets no page fault. */
+ * it meets no page fault. cadenza_model_lock locks less, but within what an ordinary process may. */
 cadenza_status cadenza_stream_step(cadenza_stream *stream, const float *input, float *output);
 
 /* A chunk: input [batch, steps, …] to output [batch, steps, …], an answer for each step; the same bits as step by

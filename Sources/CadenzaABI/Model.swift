@@ -101,6 +101,11 @@ public func cadenza_model_precision(_ model: OpaquePointer?) -> Int32 {
 }
 
 @c @implementation
+public func cadenza_model_lock(_ model: OpaquePointer?) -> cadenza_status {
+    attempt { () throws(Failure) in try (try object(model, "model") as Model).lock() }
+}
+
+@c @implementation
 public func cadenza_model_retain(_ model: OpaquePointer?) -> OpaquePointer? {
     if let model { retain(model, Model.self) }
     return model

@@ -32,6 +32,8 @@ public class Layer {
     public final var trainingOptions = TrainingOptions()
 
     private(set) final var isBuilt = false
+    /// Weights as steps read them.
+    private(set) final var readBySteps: [Lockable] = []
 
     init(name: Name, className: Name) {
         self.name = name
@@ -123,9 +125,24 @@ public class Layer {
         return weight
     }
 
+    /// Tells that steps read this memory.
+    final func read<Memory: Lockable>(_ memory: Memory) -> Memory {
+        readBySteps.append(memory)
+        return memory
+    }
+
+    final func lock() throws(Failure) {
+        for memory in readBySteps { try memory.lock() }
+    }
+
+    final func unlock() {
+        for memory in readBySteps { memory.unlock() }
+    }
+
     /// Takes over the weights of a layer inside it, under its own path.
     final func adoptWeights(of inner: Layer) {
         weights += inner.weights
+        readBySteps += inner.readBySteps
     }
 
     // MARK: Checks
@@ -223,10 +240,13 @@ struct Binding {
 
 /// The buffers of a program, kept as long as it.
 final class Workspace {
+    private let isLocked: Bool
     private var buffers: [AlignedBuffer] = []
 
+    init(isLocked: Bool) { self.isLocked = isLocked }
+
     func floats(_ count: Int) throws(Failure) -> UnsafeMutablePointer<Float> {
-        let buffer = try AlignedBuffer(count: count)
+        let buffer = try AlignedBuffer(count: count, isLocked: isLocked)
         buffers.append(buffer)
         return buffer.floats
     }

@@ -95,6 +95,8 @@ public final class Model {
     private var knownFingerprint: UInt64?
     /// Changes whenever weights do.
     public private(set) var version = 0
+    /// Whether what steps read and write is locked into memory.
+    public private(set) var isLocked = false
 
     init(values: [Value], nodes: [Node], entries: [Entry], inputs: [Port], outputs: [Port], states: [State],
          stateSize: Int, weights: [Weight], weightLayers: [Int], architecture: Text, idChecks: [IDCheck]) {
@@ -166,6 +168,20 @@ public final class Model {
         try entries[weightLayers[index]].layer.pack()
         knownFingerprint = nil
         version &+= 1
+    }
+
+    /// Locks into memory the weights as steps read them and, from now on, what its streams, pools and generators compute with.
+    @export(interface)
+    public func lock() throws(Failure) {
+        do {
+            for index in entries.indices { try entries[index].layer.lock() }
+            isLocked = true
+        } catch {
+            if !isLocked {
+                for index in entries.indices { entries[index].layer.unlock() }
+            }
+            throw error
+        }
     }
 
     /// How its large weights are kept.

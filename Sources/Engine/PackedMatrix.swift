@@ -2,7 +2,7 @@ import CSystem
 
 /// A weight matrix in the kernels' panels (see kernels.h), and its bias in the same order. Its memory stays
 /// where it is when it is filled anew with weights of the same precision, so that running streams see changed weights.
-public final class PackedMatrix {
+public final class PackedMatrix: Lockable {
     /// Rows of the matrix.
     public let inputs: Int
     /// Columns of one gate.
@@ -89,5 +89,21 @@ public final class PackedMatrix {
                 place += 16
             }
         }
+    }
+
+    // MARK: Locking
+
+    override func lock() throws(Failure) {
+        try panelBuffer.lock()
+        try scaleBuffer.lock()
+        try biasBuffer.lock()
+        try columnBuffer?.lock()
+    }
+
+    override func unlock() {
+        panelBuffer.unlock()
+        scaleBuffer.unlock()
+        biasBuffer.unlock()
+        columnBuffer?.unlock()
     }
 }

@@ -153,7 +153,7 @@ public final class Pool {
     private func grow() throws(Failure) {
         let first = slots
         guard first + Pool.slabRows <= 1 << 31 else { throw Failure(.outOfMemory, "a pool holds at most 2^31 streams") }
-        slabs.append(try Slab(rows: Pool.slabRows, stateSize: stateSize))
+        slabs.append(try Slab(rows: Pool.slabRows, stateSize: stateSize, isLocked: model.isLocked))
         // As large as the next power of two.
         if slabs.count & (slabs.count - 1) == 0 {
             let larger = UnsafeMutablePointer<SlabMemory>.allocate(capacity: 2 * slabs.count)
@@ -288,8 +288,8 @@ public final class Pool {
         let memory: SlabMemory
         private let states: AlignedBuffer
 
-        init(rows: Int, stateSize: Int) throws(Failure) {
-            states = try AlignedBuffer(count: multiplied(rows, max(1, stateSize)))
+        init(rows: Int, stateSize: Int, isLocked: Bool) throws(Failure) {
+            states = try AlignedBuffer(count: multiplied(rows, max(1, stateSize)), isLocked: isLocked)
             memory = SlabMemory(places: .allocate(capacity: rows), positions: .allocate(capacity: rows),
                                 fresh: .allocate(capacity: rows), states: states.floats)
             memory.places.initialize(repeating: Place(), count: rows)
@@ -319,7 +319,7 @@ public final class Pool {
             inputs = Ports(program.inputs)
             outputs = Ports(program.outputs)
             let count = padded(try multiplied(rows, max(1, model.stateSize)))
-            blocks = try AlignedBuffer(count: multiplied(2, count))
+            blocks = try AlignedBuffer(count: multiplied(2, count), isLocked: model.isLocked)
             state = blocks.floats
             next = state + count
             fresh = .allocate(capacity: rows)

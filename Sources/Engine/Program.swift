@@ -20,7 +20,7 @@ final class Program {
     ///   - callers: where inputs lie and outputs are wanted; nil: in buffers of the program's own.
     init(_ model: Model, capacity: Int, times: [Int], streaming: Bool, repeated: Int? = nil, callers: Rows? = nil) throws(Failure) {
         self.capacity = capacity
-        workspace = Workspace()
+        workspace = Workspace(isLocked: streaming && model.isLocked)
         var tensors: [Tensor?] = Array(repeating: nil, count: model.values.count)
         for (index, port) in model.inputs.enumerated() {
             let tensor = try Program.input(port, index, times[index], capacity, workspace, callers)

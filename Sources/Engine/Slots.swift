@@ -41,9 +41,9 @@ public final class Slots {
         program = try Program(model, capacity: rows, times: model.inputs.map { _ in 1 }, streaming: true, repeated: repeated)
         version = model.version
         let count = try multiplied(rows, max(1, size))
-        parked = try AlignedBuffer(count: count)
-        current = try AlignedBuffer(count: count)
-        next = try AlignedBuffer(count: count)
+        parked = try AlignedBuffer(count: count, isLocked: model.isLocked)
+        current = try AlignedBuffer(count: count, isLocked: model.isLocked)
+        next = try AlignedBuffer(count: count, isLocked: model.isLocked)
         rowOfSlot = .allocate(capacity: rows)
         freshOfSlot = .allocate(capacity: rows)
         slotOfRow = .allocate(capacity: rows)

@@ -41,7 +41,7 @@ public final class Stream: Snapshotting {
         stateSize = model.stateSize
         checksIDs = !model.idChecks.isEmpty
         let count = padded(try multiplied(batch, max(1, stateSize)))
-        blocks = try AlignedBuffer(count: multiplied(2, count))
+        blocks = try AlignedBuffer(count: multiplied(2, count), isLocked: model.isLocked)
         current = blocks.floats
         next = current + count
         positions = .allocate(capacity: batch)

@@ -1,7 +1,7 @@
 import CSystem
 
 /// One variable of a layer, in Keras's shape and order of values.
-public final class Weight {
+public final class Weight: Lockable {
     /// The variable's own name, such as "kernel" or "moving_mean".
     public let variable: Name
     /// The path that Keras gives it: layer path and variable, such as "lstm/kernel".
@@ -21,6 +21,8 @@ public final class Weight {
     public private(set) var precision = Precision.float32
     /// Of whole numbers.
     public private(set) var scales: AlignedBuffer?
+    /// How much of the memory is locked: all or nothing.
+    private var lockedBytes = 0
     /// Its zero-terminated path, for C.
     public internal(set) var cPath = CText("")
 
@@ -43,12 +45,10 @@ public final class Weight {
         return memory.assumingMemoryBound(to: Float.self)
     }
 
-    /// Takes the values from `source`, which `owner` keeps alive; nothing is copied.
+    /// Takes the values from `source`, which `owner` keeps alive; nothing is copied. They are locked no more, unless they are the same.
     public func adopt(_ source: UnsafePointer<Float>, owner: AnyObject) {
-        self.owner = owner
-        memory = UnsafeRawPointer(source)
-        precision = .float32
-        scales = nil
+        if UnsafeRawPointer(source) != memory { unlock() }
+        take(UnsafeRawPointer(source), .float32, scales: nil, owner: owner)
     }
 
     /// Takes a buffer of `count` floats for its own.
@@ -65,10 +65,7 @@ public final class Weight {
                 throw Failure(.invalidFile, "weight '\(path)' has a scale of \(scales.floats[i])")
             }
         }
-        self.owner = owner
-        memory = source
-        self.precision = precision
-        self.scales = scales
+        try replace(by: source, precision, scales: scales, owner: owner)
     }
 
     /// Copies `count` values in; where it is kept narrow, they are made so.
@@ -76,6 +73,37 @@ public final class Weight {
         if precision != .float32 { return try narrow(source, to: precision) }
         let buffer = try AlignedBuffer(count: count)
         buffer.floats.copy(from: source, count: count)
-        adopt(buffer)
+        try replace(by: buffer.floats, .float32, scales: nil, owner: buffer)
     }
+
+    private func take(_ source: UnsafeRawPointer, _ precision: Precision, scales: AlignedBuffer?, owner: AnyObject) {
+        self.owner = owner
+        memory = source
+        self.precision = precision
+        self.scales = scales
+    }
+
+    /// The same, locked where the values were.
+    private func replace(by source: UnsafeRawPointer, _ precision: Precision, scales: AlignedBuffer?, owner: AnyObject) throws(Failure) {
+        let wasLocked = lockedBytes > 0
+        if wasLocked { try Lockable.lock(source, bytes: count * precision.size) }
+        unlock()
+        take(source, precision, scales: scales, owner: owner)
+        if wasLocked { lockedBytes = count * precision.size }
+    }
+
+    // MARK: Locking
+
+    override func lock() throws(Failure) {
+        guard lockedBytes == 0 else { return }
+        try Lockable.lock(memory, bytes: count * precision.size)
+        lockedBytes = count * precision.size
+    }
+
+    override func unlock() {
+        if lockedBytes > 0 { Lockable.unlock(memory, bytes: lockedBytes) }
+        lockedBytes = 0
+    }
+
+    deinit { unlock() }
 }

@@ -191,8 +191,11 @@ final class Loop {
         linkWidth = width
         widest = max(widest, width)
         linkStride = widest
-        linkScratch = try AlignedBuffer(count: multiplied(rows, max(1, widest)))
-        linkResult = try AlignedBuffer(count: multiplied(rows, max(1, widest)))
+        func memory(_ width: Int) throws(Failure) -> AlignedBuffer {
+            try AlignedBuffer(count: multiplied(rows, max(1, width)), isLocked: model.isLocked)
+        }
+        linkScratch = try memory(widest)
+        linkResult = try memory(widest)
 
         // Do the sources fill the inputs?
         var sizes = [Int](repeating: 0, count: model.inputs.count)
@@ -209,16 +212,16 @@ final class Loop {
                 + "\(driverWidth) that drive it, \(width) fed back, \(upwardWidth) from below")
         }
 
-        driver = try AlignedBuffer(count: multiplied(rows, max(1, driverWidth)))
-        upward = try AlignedBuffer(count: multiplied(rows, max(1, upwardWidth)))
+        driver = try memory(driverWidth)
+        upward = try memory(upwardWidth)
         var last: [AlignedBuffer] = []
-        for index in model.outputs.indices { last.append(try AlignedBuffer(count: multiplied(rows, max(1, slots.outputSize(index))))) }
+        for index in model.outputs.indices { last.append(try memory(slots.outputSize(index))) }
         self.last = last
         let sampleWidth = sampler?.width ?? 1
-        lastSample = try AlignedBuffer(count: multiplied(rows, sampleWidth))
-        laneSamples = try AlignedBuffer(count: multiplied(rows, sampleWidth))
-        logs = try AlignedBuffer(count: rows)
-        laneLogs = try AlignedBuffer(count: rows)
+        lastSample = try memory(sampleWidth)
+        laneSamples = try memory(sampleWidth)
+        logs = try memory(1)
+        laneLogs = try memory(1)
         isPending = Column(rows, false)
         hasLast = Column(rows, false)
         randoms = Column(rows, Random(seed: 0))

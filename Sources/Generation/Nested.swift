@@ -145,7 +145,7 @@ public final class Nested {
                 throw Failure(.invalidArgument, "level \(index + 1) has \(level.options.counts.count) counts for the steps of a run above it, expected as many as that run's limit (\(above))")
             }
         }
-        samples = try AlignedBuffer(count: multiplied(rows, driverWidth))
+        samples = try AlignedBuffer(count: multiplied(rows, driverWidth), isLocked: first.isLocked)
         sampleCounts = [Int](repeating: -1, count: rows)
         outer = Column(rows, 0)
         cuts = Column(rows, 0)
@@ -301,7 +301,7 @@ public final class Nested {
         }
         let needed = try multiplied(waiting + steps, size)
         if needed > samples.count {
-            let larger = try AlignedBuffer(count: needed)
+            let larger = try AlignedBuffer(count: needed, isLocked: loops[0].slots.model.isLocked)
             larger.floats.copy(from: samples.floats, count: waiting * size)
             samples = larger
         }

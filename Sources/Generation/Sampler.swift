@@ -72,8 +72,8 @@ final class Sampler {
         count = try outputSize(slots, options.output, "the sampler")
         width = try Sampler.width(options, slots, count)
         try Sampler.check(options, count)
-        logs = try AlignedBuffer(count: max(count, 16))
-        work = try AlignedBuffer(count: max(count, 16))
+        logs = try AlignedBuffer(count: max(count, 16), isLocked: slots.model.isLocked)
+        work = try AlignedBuffer(count: max(count, 16), isLocked: slots.model.isLocked)
         heap = Column(count, 0)
         isForbidden = Column(count, false)
         var allowed = count

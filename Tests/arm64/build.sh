@@ -25,11 +25,11 @@ for module in "${modules[@]}"; do compile "$module" "${small[@]}"; done
 compile KernelsNEON -O
 
 target=(--target=aarch64-linux-gnu -isystem /usr/aarch64-linux-gnu/include)
-for part in system workers relocate; do
+for part in system workers locking relocate; do
   clang "${target[@]}" -O2 -Wall -fPIC -ffunction-sections -I Sources/CSystem/include -c "Sources/CSystem/$part.c" -o "$out/$part.o"
 done
 # Kernels last, as in the Makefile.
-ld.lld -r -o "$out/whole.o" "$out"/{system,workers}.o $(printf "$out/%s.o " "${modules[@]}") "$out/KernelsNEON.o"
+ld.lld -r -o "$out/whole.o" "$out"/{system,workers,locking}.o $(printf "$out/%s.o " "${modules[@]}") "$out/KernelsNEON.o"
 aarch64-linux-gnu-objcopy --wildcard --keep-global-symbol='cadenza_*' "$out/whole.o"
 ld.lld -shared -soname libcadenza.so.0 --version-script=Sources/CadenzaABI/cadenza.map --gc-sections --icf=all -z relro -z now -z noexecstack \
   --no-undefined --pack-dyn-relocs=relr --use-android-relr-tags -init=cz_relocate -s -o "$out/libcadenza.so" "$out"/{whole,relocate}.o -L /usr/aarch64-linux-gnu/lib -lm -lc "$(aarch64-linux-gnu-gcc -print-libgcc-file-name)"

@@ -40,7 +40,7 @@ try clang -std=c99 -pedantic "${warnings[@]}" examples/sine/train.c -o "$out/sin
   || fail "examples/sine/train.c does not learn to go on: $(cat "$out/sine_train.txt")"
 
 # ── The programs, with every set of kernels ──────────────────────────────────────────────────────────────
-programs=(stream pool builder generation trainer unrolled worked_example wrong_generators wrong_arguments wrong_files wrong_snapshots wrong_training wrong_unrolled threads allocation)
+programs=(stream pool builder generation trainer unrolled worked_example wrong_generators wrong_arguments wrong_files wrong_snapshots wrong_training wrong_unrolled threads allocation locking)
 for program in "${programs[@]}"; do
   try compile "Tests/c/$program.c" -Wl,-z,now
 done
@@ -61,7 +61,7 @@ done
 if command -v valgrind >/dev/null; then
   echo "── valgrind, with the copy of the library that has its symbols"
   mkdir -p "$out/whole" && ln -sf ../../libcadenza.whole.so "$out/whole/libcadenza.so.0"
-  for program in stream pool builder generation trainer unrolled worked_example wrong_generators wrong_arguments wrong_files wrong_snapshots wrong_training wrong_unrolled; do
+  for program in stream pool builder generation trainer unrolled worked_example wrong_generators wrong_arguments wrong_files wrong_snapshots wrong_training wrong_unrolled locking; do
     CADENZA_REDUCED=1 LD_LIBRARY_PATH=$out/whole try valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect,possible \
       --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=9 --log-file="$out/valgrind.$program.txt" "$out/$program" ||
       head -40 "$out/valgrind.$program.txt"

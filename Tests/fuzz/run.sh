@@ -23,7 +23,7 @@ compile() { # module, sources and flags
 checked="-g -O -D FUZZING -sanitize=fuzzer,address"
 
 # DEBUG: for ordinary Swift, as in a debug build.
-for part in system workers; do
+for part in system workers locking; do
     clang -g -O1 -DDEBUG -fsanitize=address -I Sources/CSystem/include -c Sources/CSystem/$part.c -o $out/CSystem.$part.o
 done
 for level in 2 3 4; do

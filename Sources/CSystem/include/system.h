@@ -9,6 +9,11 @@
 void *cz_allocate(size_t bytes);
 void cz_free(void *);
 
+/* Locks memory: it stays in the machine until it is unlocked, which must be before it is freed; what is locked twice, twice. On
+ * failure returns -1 and says in `why` what was asked for and what the system allows. */
+int cz_lock(const void *, size_t bytes, char *why, size_t why_size);
+void cz_unlock(const void *, size_t bytes);
+
 /* memmove: the two may overlap. */
 static inline void cz_copy(void *to, const void *from, size_t bytes) { __builtin_memmove(to, from, bytes); }
 

@@ -34,7 +34,7 @@ public final class Dense: Layer {
         let features = try single(inputs).last ?? anyLength
         kernel = try addWeight("kernel", [features, units], .glorotUniform)
         if useBias { bias = try addWeight("bias", [units], .zeros) }
-        packed = try PackedMatrix(inputs: features, units: units, gates: 0..<1)
+        packed = read(try PackedMatrix(inputs: features, units: units, gates: 0..<1))
     }
 
     override func pack() throws(Failure) {

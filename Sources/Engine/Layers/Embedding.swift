@@ -26,7 +26,7 @@ public final class Embedding: Layer {
     }
 
     override func build(_ inputs: [Shape]) throws(Failure) {
-        embeddings = try addWeight("embeddings", [inputDim, outputDim], .uniform(-0.05, 0.05))
+        embeddings = read(try addWeight("embeddings", [inputDim, outputDim], .uniform(-0.05, 0.05)))
     }
 
     override func hasMask(_ inputs: [Bool]) throws(Failure) -> Bool { maskZero }

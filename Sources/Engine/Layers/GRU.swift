@@ -39,9 +39,9 @@ public final class GRUCell: Cell {
         if useBias {
             bias = try addWeight("bias", resetAfter ? [2, 3 * units] : [3 * units], .zeros, in: owner, path: path)
         }
-        packedKernel = try PackedMatrix(inputs: features, units: units, gates: 0..<3)
-        packedRecurrent = try PackedMatrix(inputs: units, units: units, gates: resetAfter ? 0..<3 : 0..<2, columns: 3 * units)
-        packedRecurrentH = try PackedMatrix(inputs: resetAfter ? 0 : units, units: units, gates: 2..<3, columns: 3 * units)
+        packedKernel = owner.read(try PackedMatrix(inputs: features, units: units, gates: 0..<3))
+        packedRecurrent = owner.read(try PackedMatrix(inputs: units, units: units, gates: resetAfter ? 0..<3 : 0..<2, columns: 3 * units))
+        packedRecurrentH = owner.read(try PackedMatrix(inputs: resetAfter ? 0 : units, units: units, gates: 2..<3, columns: 3 * units))
     }
 
     override func pack() throws(Failure) {

@@ -36,8 +36,8 @@ public final class LSTMCell: Cell {
         if useBias {
             bias = try addWeight("bias", [4 * units], unitForgetBias ? .unitForgetBias : .zeros, in: owner, path: path)
         }
-        packedKernel = try PackedMatrix(inputs: features, units: units, gates: 0..<4)
-        packedRecurrent = try PackedMatrix(inputs: units, units: units, gates: 0..<4)
+        packedKernel = owner.read(try PackedMatrix(inputs: features, units: units, gates: 0..<4))
+        packedRecurrent = owner.read(try PackedMatrix(inputs: units, units: units, gates: 0..<4))
     }
 
     override func pack() throws(Failure) {

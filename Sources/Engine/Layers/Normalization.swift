@@ -42,8 +42,8 @@ public final class BatchNormalization: Layer {
         if center { beta = try addWeight("beta", [length], .zeros) }
         mean = try addWeight("moving_mean", [length], .zeros, trainable: false)
         variance = try addWeight("moving_variance", [length], .ones, trainable: false)
-        factor = try AlignedBuffer(count: length)
-        shift = try AlignedBuffer(count: length)
+        factor = read(try AlignedBuffer(count: length))
+        shift = read(try AlignedBuffer(count: length))
     }
 
     override func pack() throws(Failure) {
@@ -147,8 +147,8 @@ public final class LayerNormalization: Layer {
     override func build(_ inputs: [Shape]) throws(Failure) {
         let shape = try single(inputs)
         let normalized = try normalizedShape(shape)
-        if scale { gamma = try addWeight("gamma", normalized, .ones) }
-        if center && !rmsScaling { beta = try addWeight("beta", normalized, .zeros) }
+        if scale { gamma = read(try addWeight("gamma", normalized, .ones)) }
+        if center && !rmsScaling { beta = read(try addWeight("beta", normalized, .zeros)) }
     }
 
     override var passesMask: Bool { true }

@@ -25,8 +25,8 @@ public final class SimpleRNNCell: Cell {
         kernel = try addWeight("kernel", [features, units], .glorotUniform, in: owner, path: path)
         recurrentKernel = try addWeight("recurrent_kernel", [units, units], .orthogonal(gain: 1), in: owner, path: path)
         if useBias { bias = try addWeight("bias", [units], .zeros, in: owner, path: path) }
-        packedKernel = try PackedMatrix(inputs: features, units: units, gates: 0..<1)
-        packedRecurrent = try PackedMatrix(inputs: units, units: units, gates: 0..<1)
+        packedKernel = owner.read(try PackedMatrix(inputs: features, units: units, gates: 0..<1))
+        packedRecurrent = owner.read(try PackedMatrix(inputs: units, units: units, gates: 0..<1))
     }
 
     override func pack() throws(Failure) {

@@ -446,6 +446,7 @@ model_save_file = function("cadenza_model_save_file", STATUS, MODEL, TEXT)
 model_save_memory = function("cadenza_model_save_memory", STATUS, MODEL, BYTES, SIZE, SIZES)
 model_quantize = function("cadenza_model_quantize", STATUS, MODEL, c_int32, MODEL_OUT)
 model_precision = function("cadenza_model_precision", c_int32, MODEL)
+model_lock = function("cadenza_model_lock", STATUS, MODEL)
 model_retain = function("cadenza_model_retain", ModelHandle, MODEL)
 model_release = ModelHandle.release = function("cadenza_model_release", None, MODEL)
 

@@ -212,6 +212,15 @@ class Model:
         c.model_quantize(self._handle, precision_number(precision), ctypes.byref(handle))
         return Model(handle)
 
+    def lock(self) -> None:
+        """Locks what steps read of the model into memory, and what streams, pools and generators made of it from now on compute in.
+
+        While nothing runs the system does not page it out. Raises OperatingSystemError where the system allows no more
+        (`ulimit -l`), and so do streams, pools and generators of a locked model. What is locked is unlocked as it is freed. No other
+        thread may use the model meanwhile.
+        """
+        c.model_lock(self._handle)
+
     # ── Weights ─────────────────────────────────────────────────────────────────────────────────────────
 
     @property

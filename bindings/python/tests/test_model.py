@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -233,3 +238,44 @@ def test_kernels(rain):
         assert_same_bits(answers["x86-64-v3"], answers["x86-64-v4"])
     with pytest.raises(cadenza.NotFoundError, match="abacus"):
         cadenza.kernels.force("abacus")
+
+
+def _locked() -> int:
+    """Kilobytes that this process has locked into memory."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmLck:")[1].split()[0])
+
+
+def test_lock_holds_what_steps_compute_with_until_it_is_freed():
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < 1 << 20 and os.geteuid() != 0:
+        pytest.skip("this process may lock too little memory")
+    model, twin = (randomized(cadenza.build(None, 3, RAIN_LAYERS), seed=4) for _ in range(2))
+    before = _locked()
+    model.lock()
+    with_model = _locked()
+    assert with_model - before >= sum(weight.nbytes for weight in model.get_weights()) // 1024
+    stream, x = model.stream(batch=50), samples(50, 3)
+    assert _locked() > with_model
+    assert_same_bits(stream.step(x), twin.stream(batch=50).step(x))
+    stream.close()
+    assert _locked() == with_model
+    model.close()
+    assert _locked() == before
+
+
+def test_lock_is_refused_by_name_where_the_system_allows_too_little():
+    program = """
+import os, resource, cadenza
+model = cadenza.build(None, 3, [("LSTM", {"units": 64})])
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (16384, 16384))
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    model.lock()
+except cadenza.OperatingSystemError as error:
+    print(error)
+model.stream().step([1, 2, 3])
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "cannot be locked into memory" in result.stdout, result.stderr
+    assert "RLIMIT_MEMLOCK is 16384" in result.stdout and result.returncode == 0
