@@ -23,7 +23,9 @@ public final class Pool {
     private var round: UInt32 = 0
     /// The rows of the step in progress; grows with the largest step.
     private var rows: UnsafeMutablePointer<RowState>
-    private var rowCapacity = 1
+    private var rowCapacity = 0
+    /// Where those two lie.
+    private var columns: (memory: Columns, rows: Columns)
     private var call = Call()
 
     /// Rows that are computed together: enough to reuse each weight from the registers, few enough for their states to stay in
@@ -38,6 +40,9 @@ public final class Pool {
         guard model.canStream else { throw Failure(.cannotStream, "the model cannot stream: \(model.obstacle)") }
         var lanes: [Lane] = []
         for _ in 0..<threads { lanes.append(try Lane(model, rows: Pool.blockRows)) }
+        columns = (try Columns(rows: 0, width: 0), try Columns(rows: 0, width: 0))
+        memory = columns.memory.next()
+        rows = columns.rows.next()
         guard let workers = cz_workers_create(Int32(threads)) else {
             throw Failure(.system, "\(threads) threads cannot be had")
         }
@@ -46,15 +51,9 @@ public final class Pool {
         self.lanes = lanes
         self.workers = workers
         stateSize = model.stateSize
-        rows = .allocate(capacity: rowCapacity)
-        memory = .allocate(capacity: 1)
     }
 
-    deinit {
-        cz_workers_destroy(workers)
-        rows.deallocate()
-        memory.deallocate()
-    }
+    deinit { cz_workers_destroy(workers) }
 
     // MARK: Ids
 
@@ -153,15 +152,17 @@ public final class Pool {
     private func grow() throws(Failure) {
         let first = slots
         guard first + Pool.slabRows <= 1 << 31 else { throw Failure(.outOfMemory, "a pool holds at most 2^31 streams") }
-        slabs.append(try Slab(rows: Pool.slabRows, stateSize: stateSize, isLocked: model.isLocked))
+        let slab = try Slab(rows: Pool.slabRows, stateSize: stateSize, isLocked: model.isLocked), count = slabs.count
         // As large as the next power of two.
-        if slabs.count & (slabs.count - 1) == 0 {
-            let larger = UnsafeMutablePointer<SlabMemory>.allocate(capacity: 2 * slabs.count)
-            larger.copy(from: memory, count: slabs.count - 1)
-            memory.deallocate()
+        if count & (count - 1) == 0 {
+            let columns = try Columns(rows: 2 * count + 1, width: MemoryLayout<SlabMemory>.stride, isLocked: model.isLocked)
+            let larger: UnsafeMutablePointer<SlabMemory> = columns.next()
+            larger.copy(from: memory, count: count)
             memory = larger
+            self.columns.memory = columns
         }
-        memory[slabs.count - 1] = slabs[slabs.count - 1].memory
+        memory[count] = slab.memory
+        slabs.append(slab)
         slots += Pool.slabRows
         for slot in (first..<slots).reversed() {
             place(slot).pointee.next = firstFree
@@ -198,10 +199,12 @@ public final class Pool {
 
     /// Finds the slots of ids. Fails where one is none, or comes twice.
     private func resolve(_ ids: UnsafeBufferPointer<UInt64>) throws(Failure) {
-        if ids.count > rowCapacity {
-            rows.deallocate()
-            rows = .allocate(capacity: ids.count)
-            rowCapacity = ids.count
+        // Where there are more ids than streams, one is found to be wrong before the rows end.
+        let most = min(ids.count, count)
+        if most > rowCapacity {
+            columns.rows = try Columns(rows: most, width: MemoryLayout<RowState>.stride, isLocked: model.isLocked)
+            rows = columns.rows.next()
+            rowCapacity = most
         }
         if round == .max {
             for slot in 0..<slots { place(slot).pointee.round = 0 }
@@ -287,20 +290,12 @@ public final class Pool {
     private final class Slab {
         let memory: SlabMemory
         private let states: AlignedBuffer
+        private let columns: Columns
 
         init(rows: Int, stateSize: Int, isLocked: Bool) throws(Failure) {
             states = try AlignedBuffer(count: multiplied(rows, max(1, stateSize)), isLocked: isLocked)
-            memory = SlabMemory(places: .allocate(capacity: rows), positions: .allocate(capacity: rows),
-                                fresh: .allocate(capacity: rows), states: states.floats)
-            memory.places.initialize(repeating: Place(), count: rows)
-            memory.positions.initialize(repeating: 0, count: rows)
-            memory.fresh.initialize(repeating: 1, count: rows)
-        }
-
-        deinit {
-            memory.places.deallocate()
-            memory.positions.deallocate()
-            memory.fresh.deallocate()
+            columns = try Columns(rows: rows, width: MemoryLayout<Place>.stride + 9, isLocked: isLocked)
+            memory = SlabMemory(places: columns.next(Place()), positions: columns.next(0), fresh: columns.next(1), states: states.floats)
         }
     }
 

@@ -30,6 +30,7 @@ public final class Slots {
     private let slotOfRow: UnsafeMutablePointer<Int>
     private let freshOfRow: UnsafeMutablePointer<UInt8>
     private let positions: UnsafeMutablePointer<UInt64>
+    private let columns: Columns
 
     /// - Parameter repeated: an input that stays the same over several steps of a row.
     public init(_ model: Model, rows: Int, repeated: Int? = nil) throws(Failure) {
@@ -44,24 +45,12 @@ public final class Slots {
         parked = try AlignedBuffer(count: count, isLocked: model.isLocked)
         current = try AlignedBuffer(count: count, isLocked: model.isLocked)
         next = try AlignedBuffer(count: count, isLocked: model.isLocked)
-        rowOfSlot = .allocate(capacity: rows)
-        freshOfSlot = .allocate(capacity: rows)
-        slotOfRow = .allocate(capacity: rows)
-        freshOfRow = .allocate(capacity: rows)
-        positions = .allocate(capacity: rows)
-        rowOfSlot.initialize(repeating: 0, count: rows)
-        freshOfSlot.initialize(repeating: 1, count: rows)
-        slotOfRow.initialize(repeating: -1, count: rows)
-        freshOfRow.initialize(repeating: 1, count: rows)
-        positions.initialize(repeating: 0, count: rows)
-    }
-
-    deinit {
-        rowOfSlot.deallocate()
-        freshOfSlot.deallocate()
-        slotOfRow.deallocate()
-        freshOfRow.deallocate()
-        positions.deallocate()
+        columns = try Columns(rows: rows, width: 26, isLocked: model.isLocked)
+        rowOfSlot = columns.next(0)
+        freshOfSlot = columns.next(1)
+        slotOfRow = columns.next(-1)
+        freshOfRow = columns.next(1)
+        positions = columns.next(0)
     }
 
     public var kernels: UnsafePointer<cz_kernels> { model.kernels }

@@ -25,6 +25,7 @@ public final class Stream: Snapshotting {
     private let positions: UnsafeMutablePointer<UInt64>
     /// Per row: 1 from its reset to its first step, while initial states given by the model hold.
     private let fresh: UnsafeMutablePointer<UInt8>
+    private let columns: Columns
 
     @export(interface)
     public init(_ model: Model, batch: Int) throws(Failure) {
@@ -44,15 +45,9 @@ public final class Stream: Snapshotting {
         blocks = try AlignedBuffer(count: multiplied(2, count), isLocked: model.isLocked)
         current = blocks.floats
         next = current + count
-        positions = .allocate(capacity: batch)
-        fresh = .allocate(capacity: batch)
-        positions.initialize(repeating: 0, count: batch)
-        fresh.initialize(repeating: 1, count: batch)
-    }
-
-    deinit {
-        positions.deallocate()
-        fresh.deallocate()
+        columns = try Columns(rows: batch, width: 9, isLocked: model.isLocked)
+        positions = columns.next(0)
+        fresh = columns.next(1)
     }
 
     /// A copy that goes on from here on its own.

@@ -92,26 +92,27 @@ final class Loop {
     private let last: [AlignedBuffer]
     private let lastSample: AlignedBuffer
     /// Whether `last` is pending: its value has not been drawn and handed out.
-    private let isPending: Column<Bool>
-    private let hasLast: Column<Bool>
-    private let randoms: Column<Random>
-    let lengths: Column<Int>
-    private let made: Column<Int>
-    let counts: Column<Int>
-    let reasons: Column<StopReason>
+    private let isPending: UnsafeMutablePointer<Bool>
+    private let hasLast: UnsafeMutablePointer<Bool>
+    private let randoms: UnsafeMutablePointer<Random>
+    let lengths: UnsafeMutablePointer<Int>
+    private let made: UnsafeMutablePointer<Int>
+    let counts: UnsafeMutablePointer<Int>
+    let reasons: UnsafeMutablePointer<StopReason>
     /// The number of the rule that ended the run.
-    let firedRules: Column<Int>
+    let firedRules: UnsafeMutablePointer<Int>
     let logs: AlignedBuffer
 
     // By lane: a row of the step that is being made.
     private(set) var lanes = 0
-    private let laneRows: Column<Int>
-    private let waitingRows: Column<Int>
-    private let laneReasons: Column<StopReason>
-    private let laneRules: Column<Int>
-    private let laneRandoms: Column<Random>
+    private let laneRows: UnsafeMutablePointer<Int>
+    private let waitingRows: UnsafeMutablePointer<Int>
+    private let laneReasons: UnsafeMutablePointer<StopReason>
+    private let laneRules: UnsafeMutablePointer<Int>
+    private let laneRandoms: UnsafeMutablePointer<Random>
     private let laneSamples: AlignedBuffer
     private let laneLogs: AlignedBuffer
+    private let columns: Columns
     private var computed = 0
 
     /// - Parameters:
@@ -222,19 +223,20 @@ final class Loop {
         laneSamples = try memory(sampleWidth)
         logs = try memory(1)
         laneLogs = try memory(1)
-        isPending = Column(rows, false)
-        hasLast = Column(rows, false)
-        randoms = Column(rows, Random(seed: 0))
-        laneRandoms = Column(rows, Random(seed: 0))
-        lengths = Column(rows, 0)
-        made = Column(rows, 0)
-        counts = Column(rows, -1)
-        reasons = Column(rows, .none)
-        firedRules = Column(rows, 0)
-        laneRows = Column(rows, 0)
-        waitingRows = Column(rows, 0)
-        laneReasons = Column(rows, .none)
-        laneRules = Column(rows, 0)
+        columns = try Columns(rows: rows, width: 11 * 8 + 2 * MemoryLayout<Random>.stride, isLocked: model.isLocked)
+        isPending = columns.next(false)
+        hasLast = columns.next(false)
+        randoms = columns.next(Random(seed: 0))
+        laneRandoms = columns.next(Random(seed: 0))
+        lengths = columns.next(0)
+        made = columns.next(0)
+        counts = columns.next(-1)
+        reasons = columns.next(StopReason.none)
+        firedRules = columns.next(0)
+        laneRows = columns.next(0)
+        waitingRows = columns.next(0)
+        laneReasons = columns.next(StopReason.none)
+        laneRules = columns.next(0)
         for row in 0..<rows { randoms[row] = random(row) }
     }
 

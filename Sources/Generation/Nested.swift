@@ -89,8 +89,9 @@ public final class Nested {
     /// Lanes of the last level's last step that have been handed out.
     private var delivered = 0
     /// By row.
-    private let outer: Column<Int>
-    private let cuts: Column<UInt64>
+    private let outer: UnsafeMutablePointer<Int>
+    private let cuts: UnsafeMutablePointer<UInt64>
+    private let columns: Columns
     private var collector: Collector?
 
     /// - Parameters:
@@ -147,8 +148,9 @@ public final class Nested {
         }
         samples = try AlignedBuffer(count: multiplied(rows, driverWidth), isLocked: first.isLocked)
         sampleCounts = [Int](repeating: -1, count: rows)
-        outer = Column(rows, 0)
-        cuts = Column(rows, 0)
+        columns = try Columns(rows: rows, width: 16, isLocked: first.isLocked)
+        outer = columns.next(0)
+        cuts = columns.next(0)
     }
 
     private static func outputSize(_ model: Model, _ index: Int, level: Int) throws(Failure) -> Int {

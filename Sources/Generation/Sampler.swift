@@ -57,13 +57,15 @@ final class Sampler {
     let count: Int
     private let kernels: UnsafePointer<cz_kernels>
     /// By class.
-    private let isForbidden: Column<Bool>
+    private let isForbidden: UnsafeMutablePointer<Bool>
     /// [rows][classes]: whether the row has had it; nil where nobody asks.
-    private let seen: Column<Bool>?
+    private let seen: UnsafeMutablePointer<Bool>?
     private let rows: Int
     private let logs: AlignedBuffer
     private let work: AlignedBuffer
-    private let heap: Column<Int32>
+    private let heap: UnsafeMutablePointer<Int32>
+    /// Of the classes, and of rows and classes.
+    private let columns: (Columns, Columns)
 
     init(_ options: SamplerOptions, _ slots: Slots) throws(Failure) {
         self.options = options
@@ -74,15 +76,18 @@ final class Sampler {
         try Sampler.check(options, count)
         logs = try AlignedBuffer(count: max(count, 16), isLocked: slots.model.isLocked)
         work = try AlignedBuffer(count: max(count, 16), isLocked: slots.model.isLocked)
-        heap = Column(count, 0)
-        isForbidden = Column(count, false)
+        let keepsSeen = options.kind == .categorical && options.repetitionPenalty != 1
+        columns = (try Columns(rows: count, width: 5, isLocked: slots.model.isLocked),
+                   try Columns(rows: keepsSeen ? multiplied(rows, count) : 0, width: 1, isLocked: slots.model.isLocked))
+        heap = columns.0.next(0)
+        isForbidden = columns.0.next(false)
+        seen = keepsSeen ? columns.1.next(false) : nil
         var allowed = count
         for class_ in options.forbidden where !isForbidden[class_] {
             isForbidden[class_] = true
             allowed -= 1
         }
         guard allowed > 0 else { throw Failure(.invalidArgument, "every class is forbidden") }
-        seen = options.kind == .categorical && options.repetitionPenalty != 1 ? Column(try multiplied(rows, count), false) : nil
     }
 
     private static func width(_ options: SamplerOptions, _ slots: Slots, _ count: Int) throws(Failure) -> Int {
@@ -424,8 +429,8 @@ extension UnsafePointer where Pointee == cz_kernels {
     }
 }
 
-extension Column {
-    func swap(_ a: Int, _ b: Int) {
+extension UnsafeMutablePointer {
+    fileprivate func swap(_ a: Int, _ b: Int) {
         let kept = self[a]
         self[a] = self[b]
         self[b] = kept

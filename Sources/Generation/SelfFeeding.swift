@@ -10,7 +10,8 @@ public final class SelfFeeding {
     private let loop: Loop
     private let options: LoopOptions
     /// By row: whether it takes part in a primer or a score.
-    private let running: Column<Bool>
+    private let running: UnsafeMutablePointer<Bool>
+    private let columns: Columns
 
     /// - Parameters:
     ///   - exogenousSize: values that come from outside with every step, before the fed-back ones.
@@ -22,7 +23,8 @@ public final class SelfFeeding {
         self.rows = rows
         self.options = options
         loop = try Loop(model, rows: rows, options: options, driverWidth: exogenousSize, driverInput: exogenousInput)
-        running = Column(rows, false)
+        columns = try Columns(rows: rows, width: 1, isLocked: loop.slots.model.isLocked)
+        running = columns.next(false)
         for row in 0..<rows { loop.begin(row, count: -1) }
     }
 

@@ -127,6 +127,7 @@ static void wrong(const cadenza_model *model, const cadenza_model *cannot_stream
     CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_pool_step(pool, 2, ids, x, y), "twice");
     ids[1] = 12345678901234567u;
     CHECK_FAILS(CADENZA_NOT_FOUND, cadenza_pool_step(pool, 2, ids, x, y), "no stream 12345678901234567");
+    CHECK_FAILS(CADENZA_NOT_FOUND, cadenza_pool_step(pool, (size_t)1 << 39, ids, x, y), "no stream 12345678901234567");
     CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_pool_step(pool, 1, NULL, x, y), "ids");
     CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_pool_step(pool, 1, ids, NULL, y), "inputs");
     CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_pool_step(pool, 1, ids, x, NULL), "outputs");

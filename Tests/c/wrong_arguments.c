@@ -556,6 +556,50 @@ static void test_nan(void) {
     cadenza_builder_release(builder);
 }
 
+/* Batches of all sizes where there is little memory: whatever it is that finds none, the call says so. */
+static void test_where_memory_ends(void) {
+    if (getenv("CADENZA_REDUCED")) return; /* as there is no limit */
+    limit_memory((size_t)200 << 20);
+    cadenza_builder *builder = NULL;
+    cadenza_model *small = NULL;
+    CHECK_OK(cadenza_builder_create_for_ids(0, &builder));
+    CHECK_OK(cadenza_builder_add(builder, "Embedding", "input_dim=3, output_dim=1"));
+    CHECK_OK(cadenza_builder_add(builder, "SimpleRNN", "units=1, return_sequences=True"));
+    CHECK_OK(cadenza_builder_add(builder, "Dense", "units=2"));
+    CHECK_OK(cadenza_builder_build(builder, 1, &small));
+    cadenza_builder_release(builder);
+    cadenza_sampler sampler;
+    cadenza_generator_options options;
+    cadenza_sampler_init(&sampler);
+    cadenza_generator_options_init(&options);
+    sampler.kind = CADENZA_SAMPLE_CATEGORICAL;
+    sampler.repetition_penalty = 1.5f;
+    options.sampler = &sampler;
+    options.feedback = CADENZA_FEEDBACK_SAMPLE;
+    for (size_t batch = 20000; batch < 3000000; batch += batch / 12) {
+        cadenza_stream *rows = NULL;
+        cadenza_selffeeding *generator = NULL;
+        check_trying("a stream and a generator of %zu rows", batch);
+        cadenza_status made = cadenza_stream_create(small, batch, &rows);
+        CHECK(made == CADENZA_OK || (made == CADENZA_OUT_OF_MEMORY && !rows));
+        cadenza_stream_release(rows);
+        made = cadenza_selffeeding_create(small, batch, &options, &generator);
+        CHECK(made == CADENZA_OK || (made == CADENZA_OUT_OF_MEMORY && !generator));
+        cadenza_selffeeding_release(generator);
+        CHECK(batch < 2600000 || made == CADENZA_OUT_OF_MEMORY); /* memory does end */
+    }
+    check_trying("a pool without end");
+    cadenza_pool *pool = NULL;
+    uint64_t id;
+    size_t joined = 0;
+    CHECK_OK(cadenza_pool_create(small, 1, &pool));
+    while (joined < 10000000 && cadenza_pool_join(pool, &id) == CADENZA_OK) joined++;
+    CHECK(joined < 10000000 && joined % 256 == 0 && cadenza_pool_count(pool) == joined);
+    CHECK_FAILS(CADENZA_OUT_OF_MEMORY, cadenza_pool_join(pool, &id), "memory");
+    cadenza_pool_release(pool);
+    cadenza_model_release(small);
+}
+
 int main(void) {
     check_begin();
     if (!(model = load(RAIN_KERAS)) || !CHECK_OK(cadenza_stream_create(model, 2, &stream))) return check_end("wrong_arguments");
@@ -576,6 +620,7 @@ int main(void) {
     test_nan();
     cadenza_stream_release(stream);
     cadenza_model_release(model);
+    test_where_memory_ends();
     CHECK(printed_nothing());
     return check_end("wrong_arguments");
 }
