@@ -17,6 +17,13 @@ func attempt(_ body: () throws(Failure) -> Void) -> cadenza_status {
     }
 }
 
+/// The same for what reads or draws numbers: they are rounded to nearest, whatever the caller has set.
+func attemptRounding(_ body: () throws(Failure) -> Void) -> cadenza_status {
+    let callers = cz_float_mode_enter_default()
+    defer { cz_float_mode_leave(callers) }
+    return attempt(body)
+}
+
 /// Leaves a message for cadenza_last_message, cut to what its buffer holds.
 private func report(_ message: Text) {
     var capacity = 0

@@ -36,7 +36,7 @@ private func narrowPrecision(_ number: Int32) throws(Failure) -> Precision {
 @c @implementation
 public func cadenza_model_load_file(_ path: UnsafePointer<CChar>?, _ options: UnsafePointer<cadenza_load_options>?,
                                     _ model: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let path = try given(path, "path"), model = try given(model, "model")
         let loaded = try loadModel(path: path, architecture: try architecture(options))
         model.pointee = handle(try narrowed(loaded, options))
@@ -47,7 +47,7 @@ public func cadenza_model_load_file(_ path: UnsafePointer<CChar>?, _ options: Un
 public func cadenza_model_load_memory(_ bytes: UnsafeRawPointer?, _ size: Int,
                                       _ options: UnsafePointer<cadenza_load_options>?,
                                       _ model: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         guard let bytes else { throw missing("bytes") }
         let model = try given(model, "model")
         let buffer = UnsafeRawBufferPointer(start: bytes, count: try count(size, "size"))
@@ -59,7 +59,7 @@ public func cadenza_model_load_memory(_ bytes: UnsafeRawPointer?, _ size: Int,
 @c @implementation
 public func cadenza_model_create(_ architecture: UnsafePointer<CChar>?, _ size: Int, _ seed: UInt64,
                                  _ model: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let text = UnsafeRawBufferPointer(start: try given(architecture, "architecture"), count: try count(size, "size"))
         let model = try given(model, "model")
         model.pointee = handle(try createModel(architecture: text, seed: seed))
@@ -138,7 +138,7 @@ public func cadenza_builder_create_for_ids(_ steps: Int, _ builder: UnsafeMutabl
 @c @implementation
 public func cadenza_builder_add(_ builder: OpaquePointer?, _ class_name: UnsafePointer<CChar>?,
                                 _ options: UnsafePointer<CChar>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let builder: SequentialBuilder = try object(builder, "builder")
         try builder.add(className: Name(try bytes(class_name, "class_name")),
                         options: options == nil ? [] : try bytes(options, "options"))
@@ -148,7 +148,7 @@ public func cadenza_builder_add(_ builder: OpaquePointer?, _ class_name: UnsafeP
 @c @implementation
 public func cadenza_builder_build(_ builder: OpaquePointer?, _ seed: UInt64,
                                   _ model: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let builder: SequentialBuilder = try object(builder, "builder")
         let model = try given(model, "model")
         model.pointee = handle(try builder.build(seed: seed))

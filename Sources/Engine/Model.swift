@@ -92,7 +92,8 @@ public final class Model {
     public let idChecks: [IDCheck]
     /// The kernels of its programs.
     public let kernels: UnsafePointer<cz_kernels>
-    private var knownFingerprint: UInt64?
+    /// 0: not known. One word, which threads that ask at the same time write alike.
+    private var knownFingerprint: UInt64 = 0
     /// Changes whenever weights do.
     public private(set) var version = 0
     /// Whether what steps read and write is locked into memory.
@@ -144,14 +145,18 @@ public final class Model {
     /// Packs all weights for the kernels. Call after weights were given or changed.
     @export(interface)
     public func pack() throws(Failure) {
+        let callers = cz_float_mode_enter_default()
+        defer { cz_float_mode_leave(callers) }
         for entry in entries { try entry.layer.pack() }
-        knownFingerprint = nil
+        knownFingerprint = 0
         version &+= 1
     }
 
     /// Draws every weight anew by its initializer; the same seed gives the same weights.
     @export(interface)
     public func initialize(seed: UInt64) throws(Failure) {
+        let callers = cz_float_mode_enter_default()
+        defer { cz_float_mode_leave(callers) }
         for (index, weight) in weights.enumerated() {
             let buffer = try AlignedBuffer(count: weight.count)
             var random = Random(seed: seed, series: UInt64(index))
@@ -165,8 +170,10 @@ public final class Model {
     @export(interface)
     public func setWeight(_ index: Int, _ source: UnsafePointer<Float>) throws(Failure) {
         try weights[index].assign(source)
+        let callers = cz_float_mode_enter_default()
+        defer { cz_float_mode_leave(callers) }
         try entries[weightLayers[index]].layer.pack()
-        knownFingerprint = nil
+        knownFingerprint = 0
         version &+= 1
     }
 
@@ -192,7 +199,7 @@ public final class Model {
 
     /// A hash of layers, options, connections and weights; names do not count.
     public var fingerprint: UInt64 {
-        if let knownFingerprint { return knownFingerprint }
+        if knownFingerprint != 0 { return knownFingerprint }
         var hash = Hash64()
         for node in nodes {
             node.layer.className.bytes.withUnsafeBytes { hash.combine(bytes: $0) }

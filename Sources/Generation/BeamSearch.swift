@@ -147,6 +147,8 @@ public final class BeamSearch {
 
     /// The likeliest beams that are one class longer; those that end go to `found`.
     private func grow(_ row: Int, _ beams: [Beam], _ length: Int, _ found: inout [Hypothesis]) throws(Failure) -> [(source: Int, beam: Beam)] {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         // The best 2·width candidates: of those at most width end.
         var best: [(score: Float, source: Int, class_: Int)] = []
         for (source, beam) in beams.enumerated() where beam.score > -.infinity {
@@ -176,6 +178,8 @@ public final class BeamSearch {
     }
 
     private func hypothesis(_ beam: Beam) -> Hypothesis {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         let kernels = loop.slots.kernels
         // lengthᵖ = exp(p · log length)
         let divisor = options.lengthPenalty == 0 ? 1

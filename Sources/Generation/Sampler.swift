@@ -164,6 +164,8 @@ final class Sampler {
     /// the value, before temperature and filters; 0 for a callback.
     func draw(_ outputs: (Int) -> UnsafePointer<Float>, row: Int, step: Int, random: inout Random,
               into result: UnsafeMutablePointer<Float>) throws(Failure) -> Float {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         let x = outputs(options.output)
         switch options.kind {
         case .none: return 0
@@ -190,7 +192,9 @@ final class Sampler {
             }
         case .callback:
             if let callback = options.callback {
+                cz_float_mode_leave(callers)
                 let status = callback(row, step, x, count, result)
+                _ = cz_float_mode_enter()
                 if status != 0 { throw failed("sampler callback", status, row, step) }
             }
             for i in 0..<width { try require(!result[i].isNaN, row, step, "NaN from the sampler callback") }
@@ -201,6 +205,8 @@ final class Sampler {
 
     /// The logarithm of the probability (or density) that the model gives a value.
     func logProbability(_ outputs: (Int) -> UnsafePointer<Float>, of value: UnsafePointer<Float>, row: Int, step: Int) throws(Failure) -> Float {
+        let callers = cz_float_mode_enter()
+        defer { cz_float_mode_leave(callers) }
         let x = outputs(options.output)
         switch options.kind {
         case .none, .callback: return 0

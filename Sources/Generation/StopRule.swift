@@ -143,12 +143,16 @@ final class BoundRule {
             try require(!value.isNaN, row, step, "NaN where stop rule \(number) looks")
             return rule.kind == .above ? value > rule.threshold : value < rule.threshold
         case .normAbove, .normBelow:
+            let callers = cz_float_mode_enter()
+            defer { cz_float_mode_leave(callers) }
             var sum: Float = 0
             for i in 0..<width { sum += x[i] * x[i] }
             try require(!sum.isNaN, row, step, "NaN where stop rule \(number) looks")
             let norm = sum.squareRoot()
             return rule.kind == .normAbove ? norm > rule.threshold : norm < rule.threshold
         case .gate:
+            let callers = cz_float_mode_enter()
+            defer { cz_float_mode_leave(callers) }
             let value = x[rule.quantity.element]
             let p = rule.fromProbabilities ? value : kernels.value(CZ_SIGMOID, value)
             try require(p >= 0 && p <= 1, row, step, "\(p) as the probability of stop rule \(number)")

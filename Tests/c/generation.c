@@ -1,5 +1,6 @@
 /* Generators from C: nested and self-feeding against plain loops over streams, snapshots, beam search, ragged, errors. */
 #include "support.h"
+#include <fenv.h>
 #include <math.h>
 
 enum { BATCH = 3, OUTER = 4, FEATURES = 3, UNITS = 5, CLASSES = 6 };
@@ -271,12 +272,91 @@ static void test_selffeeding(void) {
     free(primer);
 }
 
+/* Whatever way to round the caller has set, from the drawing of weights to the logarithms of what is drawn. */
+static void test_rounding_modes(void) {
+    enum { ROWS = 4, STEPS = 60, WIDTH = 3, LONGEST = 8 };
+    typedef struct {
+        uint64_t fingerprint;
+        float stream[2][CLASSES], drawn[2][ROWS * STEPS], logs[2][ROWS * STEPS], scores[WIDTH];
+    } results;
+    results found[4];
+    memset(found, 0, sizeof found);
+    const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    for (size_t mode = 0; mode < 4; mode++) {
+        check_trying("rounding mode %zu", mode);
+        results *it = &found[mode];
+        float *scales[4];
+        for (size_t i = 0; i < 4; i++) { /* none of the statistics is 0 or 1 */
+            scales[i] = random_floats(7, 40 + i);
+            for (size_t k = 0; k < 7; k++) scales[i][k] = 0.3f + fabsf(scales[i][k]);
+        }
+        fesetround(modes[mode]);
+        cadenza_builder *builder = NULL;
+        cadenza_model *model = NULL;
+        cadenza_stream *stream = NULL;
+        CHECK_OK(cadenza_builder_create_for_ids(0, &builder));
+        CHECK_OK(cadenza_builder_add(builder, "Embedding", "input_dim=6, output_dim=7"));
+        CHECK_OK(cadenza_builder_add(builder, "BatchNormalization", "epsilon=0.0123"));
+        CHECK_OK(cadenza_builder_add(builder, "GRU", "units=9, return_sequences=True"));
+        CHECK_OK(cadenza_builder_add(builder, "LeakyReLU", "negative_slope=0.37"));
+        CHECK_OK(cadenza_builder_add(builder, "Dense", "units=6"));
+        CHECK_OK(cadenza_builder_build(builder, 3, &model));
+        CHECK_OK(cadenza_model_fingerprint(model, &it->fingerprint));
+        for (size_t i = 0; i < 4; i++) CHECK_OK(cadenza_model_weight_set(model, 1 + i, scales[i], 7));
+        CHECK_OK(cadenza_stream_create(model, 1, &stream));
+        for (size_t t = 0; t < 2; t++) CHECK_OK(cadenza_stream_step(stream, &(float){(float)(3 + t)}, it->stream[t]));
+
+        cadenza_sampler sampler;
+        cadenza_generator_options options;
+        cadenza_beam_options beam;
+        cadenza_sampler_init(&sampler);
+        cadenza_generator_options_init(&options);
+        cadenza_beam_options_init(&beam);
+        sampler.temperature = 0.7f;
+        options.sampler = &sampler;
+        float ids[ROWS] = {1, 2, 3, 4};
+        const float *inputs[] = {ids};
+        for (int kind = 0; kind < 2; kind++) {
+            cadenza_selffeeding *generator = NULL;
+            cadenza_stop stop;
+            cadenza_stop_init(&stop);
+            stop.kind = CADENZA_STOP_NORM_ABOVE;
+            stop.threshold = 1000;
+            options.stops = &stop, options.stop_count = 1;
+            sampler.kind = CADENZA_SAMPLE_CATEGORICAL;
+            sampler.top_p = kind ? 0.8f : 1;
+            options.feedback = CADENZA_FEEDBACK_SAMPLE;
+            CHECK_OK(cadenza_selffeeding_create(model, ROWS, &options, &generator));
+            CHECK_OK(cadenza_selffeeding_prime(generator, 1, inputs, NULL));
+            CHECK_OK(cadenza_selffeeding_run(generator, STEPS, NULL, NULL, it->drawn[kind], it->logs[kind], NULL));
+            cadenza_selffeeding_release(generator);
+        }
+        options.stops = NULL, options.stop_count = 0;
+        sampler.top_p = 1;
+        size_t classes[WIDTH * LONGEST], counts[WIDTH];
+        beam.width = WIDTH, beam.maximum_length = LONGEST, beam.length_penalty = 0.7f;
+        CHECK_OK(cadenza_beam_search(model, 1, &options, &beam, 1, inputs, NULL, classes, counts, it->scores));
+        CHECK(fegetround() == modes[mode]);
+        fesetround(FE_TONEAREST);
+        cadenza_stream_release(stream);
+        cadenza_model_release(model);
+        cadenza_builder_release(builder);
+        for (size_t i = 0; i < 4; i++) free(scales[i]);
+        CHECK(it->fingerprint == found[0].fingerprint);
+        CHECK(memcmp(it->stream, found[0].stream, sizeof it->stream) == 0);
+        CHECK(memcmp(it->drawn, found[0].drawn, sizeof it->drawn) == 0);
+        CHECK(memcmp(it->logs, found[0].logs, sizeof it->logs) == 0);
+        CHECK(memcmp(it->scores, found[0].scores, sizeof it->scores) == 0);
+    }
+}
+
 int main(void) {
     check_begin();
     watch_prints();
     test_nested();
     test_stops();
     test_selffeeding();
+    test_rounding_modes();
     cadenza_selffeeding_release(NULL), cadenza_nested_release(NULL), cadenza_ragged_release(NULL);
     CHECK(printed_nothing());
     return check_end("generation");

@@ -29,11 +29,16 @@ void cz_unmap(const void *address, size_t size);
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size);
 
 /* The thread's way to compute with floats, set to ours: to nearest, nothing traps, and numbers below 2^-126, which would take
- * a hundred times as long, are zero. What the caller has set would change our bits. Returns the caller's, to be put back. */
+ * a hundred times as long, are zero. What the caller has set would change our bits. Returns the caller's, to be put back. The default way, where all numbers are to be kept: small ones count. */
 #if defined(__x86_64__)
 static inline unsigned long cz_float_mode_enter(void) {
     unsigned long callers = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr(0x9FC0);
+    return callers;
+}
+static inline unsigned long cz_float_mode_enter_default(void) {
+    unsigned long callers = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x1F80);
     return callers;
 }
 static inline void cz_float_mode_leave(unsigned long callers) { __builtin_ia32_ldmxcsr((unsigned)callers); }
@@ -42,6 +47,12 @@ static inline unsigned long cz_float_mode_enter(void) {
     unsigned long callers;
     __asm__ volatile("mrs %0, fpcr" : "=r"(callers));
     __asm__ volatile("msr fpcr, %0" ::"r"(1ul << 24));
+    return callers;
+}
+static inline unsigned long cz_float_mode_enter_default(void) {
+    unsigned long callers;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(callers));
+    __asm__ volatile("msr fpcr, %0" ::"r"(0ul));
     return callers;
 }
 static inline void cz_float_mode_leave(unsigned long callers) { __asm__ volatile("msr fpcr, %0" ::"r"(callers)); }
