@@ -50,6 +50,24 @@ private func splitNegative(_ x: Vector, offset: Float) -> (rest: Vector, rounded
 @inline(never)
 func exponential(_ x: Vector) -> Vector {
     let (rest, rounded) = split(x.atLeast(Vector(-104)).atMost(Vector(89)), offset: 0)
+    return scaled(rest, rounded)
+}
+
+/// e^(x − shift) for x ≤ shift, as exact as if the difference were not rounded.
+@inline(never)
+func exponential(_ x: Vector, minus shift: Vector) -> Vector {
+    let difference = x - shift
+    // What it was rounded by (Knuth's two-sum); no number where it is infinite.
+    let back = difference - x
+    let lost = (x - (difference - back)) - (shift + back)
+    let (rest, rounded) = split(difference.atLeast(Vector(-104)), offset: 0)
+    let kept = Vector(0).replaced(by: lost, where: lost.magnitude .< Vector(1))
+    return scaled(fused(kept, rest + Vector(1), rest), rounded)
+}
+
+/// 2ⁿ·(1 + rest).
+@inline(always)
+private func scaled(_ rest: Vector, _ rounded: Bits) -> Vector {
     // 2ⁿ in two factors, as n reaches from −150 to 128.
     let n = rounded &- Bits(roundingMagic.bitPattern)
     let half = n &>> 1

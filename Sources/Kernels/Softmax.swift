@@ -16,29 +16,43 @@ private func largest(_ x: UnsafePointer<Float>, _ count: Int) -> Float {
     return result
 }
 
-/// Σ e^(x − shift): sixteen sums, one a lane, then the lanes'. Where `out` is given, the exponentials go there.
-@inline(always)
-private func exponentials(_ x: UnsafePointer<Float>, _ count: Int, shift: Float, out: UnsafeMutablePointer<Float>?) -> Float {
-    var sum = Vector(0)
+/// Σ e^(x − shift) and what the sum is rounded off by: sixteen sums, one a lane, then the lanes'. Where `out` is given, the
+/// exponentials go there.
+@inline(never)
+private func exponentials(_ x: UnsafePointer<Float>, _ count: Int, shift: Float, out: UnsafeMutablePointer<Float>?) -> (sum: Float, lost: Float) {
+    var sum = Vector(0), lost = Vector(0)
     var i = 0
     while i < count {
         let lanes = count &- i
-        let e = exponential(Vector(x + i, count: lanes) - Vector(shift))
+        let e = exponential(Vector(x + i, count: lanes), minus: Vector(shift))
         if let out { e.store(out + i, count: lanes) }
-        sum = sum + (lanes < 16 ? e.keeping(lanes) : e)
+        let term = lanes < 16 ? e.keeping(lanes) : e
+        // Knuth's two-sum.
+        let larger = sum + term, back = larger - sum
+        lost = lost + ((sum - (larger - back)) + (term - back))
+        sum = larger
         i &+= 16
     }
-    return sum.sum()
+    var total: Double = 0
+    withUnsafePointer(to: &sum) { place in
+        let lanes = UnsafeRawPointer(place).assumingMemoryBound(to: Float.self)
+        for lane in 0..<16 { total += Double(lanes[lane]) }
+    }
+    total += Double(lost.sum())
+    let rounded = Float(total)
+    return (rounded, Float(total - Double(rounded)))
 }
 
 /// Softmax of one row; `out` may be `x`.
 @inline(always)
 func softmaxRow(_ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, _ count: Int) {
-    let sum = Vector(exponentials(x, count, shift: largest(x, count), out: out))
+    let (total, lost) = exponentials(x, count, shift: largest(x, count), out: out)
+    let sum = Vector(total), share = Vector(-lost / total)
     var i = 0
     while i < count {
         let lanes = count &- i
-        (Vector(out + i, count: lanes) / sum).store(out + i, count: lanes)
+        let quotient = Vector(out + i, count: lanes) / sum
+        fused(quotient, share, quotient).store(out + i, count: lanes)
         i &+= 16
     }
 }
@@ -47,7 +61,7 @@ func softmaxRow(_ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, _
 @inline(always)
 func logSoftmaxRow(_ x: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, _ count: Int) {
     let shift = largest(x, count)
-    let sum = exponentials(x, count, shift: shift, out: nil)
+    let sum = exponentials(x, count, shift: shift, out: nil).sum
     let logarithmOfSum = logarithm(Vector(sum))
     var i = 0
     while i < count {

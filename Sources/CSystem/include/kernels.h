@@ -8,7 +8,7 @@
  * One answer. Every output is one chain of products in index order: it starts at the bias (or at a given
  * start), then adds x[k]·W[k] for k ascending, then h[k]·U[k] for k ascending, by fused multiply-add where
  * the level has it. How many rows or panels a kernel takes at once never shows in the bits, nor does it among
- * levels with fused multiply-add. exp, log, tanh and sigmoid are at most 2 floats from the correctly rounded one.
+ * levels with fused multiply-add. exp, log, tanh, sigmoid and softmax are at most 2 floats from the correctly rounded one.
  * NaN goes in and comes out; nothing traps. Sizes are the caller's promise: not negative, and products of them
  * within memory.
  *
