@@ -180,10 +180,16 @@ public final class BeamSearch {
     private func hypothesis(_ beam: Beam) -> Hypothesis {
         let callers = cz_float_mode_enter()
         defer { cz_float_mode_leave(callers) }
+        return Hypothesis(classes: beam.classes, logProbability: beam.score, score: penalized(beam.score, beam.classes.count))
+    }
+
+    /// A call: the compiler may move a division behind what sets the way to compute.
+    @inline(never)
+    private func penalized(_ score: Float, _ length: Int) -> Float {
         let kernels = loop.slots.kernels
         // lengthᵖ = exp(p · log length)
         let divisor = options.lengthPenalty == 0 ? 1
-            : kernels.value(CZ_EXP, options.lengthPenalty * kernels.value(CZ_LOG, Float(max(1, beam.classes.count))))
-        return Hypothesis(classes: beam.classes, logProbability: beam.score, score: beam.score / divisor)
+            : kernels.value(CZ_EXP, options.lengthPenalty * kernels.value(CZ_LOG, Float(max(1, length))))
+        return score / divisor
     }
 }

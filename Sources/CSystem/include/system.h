@@ -46,16 +46,16 @@ static inline void cz_float_mode_leave(unsigned long callers) { __builtin_ia32_l
 static inline unsigned long cz_float_mode_enter(void) {
     unsigned long callers;
     __asm__ volatile("mrs %0, fpcr" : "=r"(callers));
-    __asm__ volatile("msr fpcr, %0" ::"r"(1ul << 24));
+    __asm__ volatile("msr fpcr, %0" ::"r"(1ul << 24) : "memory");
     return callers;
 }
 static inline unsigned long cz_float_mode_enter_default(void) {
     unsigned long callers;
     __asm__ volatile("mrs %0, fpcr" : "=r"(callers));
-    __asm__ volatile("msr fpcr, %0" ::"r"(0ul));
+    __asm__ volatile("msr fpcr, %0" ::"r"(0ul) : "memory");
     return callers;
 }
-static inline void cz_float_mode_leave(unsigned long callers) { __asm__ volatile("msr fpcr, %0" ::"r"(callers)); }
+static inline void cz_float_mode_leave(unsigned long callers) { __asm__ volatile("msr fpcr, %0" ::"r"(callers) : "memory"); }
 #endif
 
 /* `count` workers, the caller being number 0: threads that wait for work. NULL where they cannot be had. */
