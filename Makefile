@@ -17,13 +17,13 @@ WORDS   ?=
 
 OBJECTS := .build/release/cadenza.product/Objects.LinkFileList
 LINK    := $(CC) -shared -fuse-ld=lld -Wl,-soname,libcadenza.so.$(MAJOR) -Wl,--version-script=Sources/CadenzaABI/cadenza.map \
-           -Wl,--gc-sections -Wl,--icf=all -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined \
+           -Wl,--gc-sections -Wl,--icf=all -Wl,-T,Sources/CadenzaABI/unused.ld -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--no-undefined \
            -nostartfiles -Wl,--pack-dyn-relocs=relr,--use-android-relr-tags,-init=cz_relocate# see Sources/CSystem/relocate.c
 
 # Swift decides what is to be compiled; the second make links where that gave new objects.
 .PHONY: library
 library:
-	@swift build --configuration release --product cadenza
+	@swift build --configuration release --product cadenza --omit-frame-pointers
 	@$(MAKE) --no-print-directory build/libcadenza.so
 
 build/libcadenza.so: build/libcadenza.so.$(VERSION)
@@ -32,7 +32,7 @@ build/libcadenza.so: build/libcadenza.so.$(VERSION)
 
 # Kernel objects come last: each object carries weak copies of Swift's runtime functions, compiled for its own
 # instruction set, and the linker keeps the first. The whole copy keeps symbols, and a map, for Tests/laws.
-build/libcadenza.so.$(VERSION): .build/release/libcadenza.a Sources/CadenzaABI/cadenza.map Makefile
+build/libcadenza.so.$(VERSION): .build/release/libcadenza.a Sources/CadenzaABI/cadenza.map Sources/CadenzaABI/unused.ld Makefile
 	@mkdir -p build
 	@(grep -v /Kernels $(OBJECTS); grep /Kernels $(OBJECTS)) > build/objects.list
 	@$(LINK) -o build/libcadenza.whole.so @build/objects.list -lm -Wl,-S -Wl,-Map=build/libcadenza.map

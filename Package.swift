@@ -23,17 +23,15 @@ let small = engine + [.unsafeFlags(["-Osize", "-Xllvm", "-enable-machine-outline
                                     "-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 /// A kernel target is compiled for one instruction set, always optimised: SIMD code without
-/// optimisation is a hundred times slower, in tests too.
-func kernel(_ level: String) -> [SwiftSetting] {
-    engine + [.unsafeFlags(["-Xcc", "-march=\(level)", "-O", "-wmo"])]
-}
+/// optimisation is a hundred times slower, in tests too. What they have on the stack are arrays with constant places: no guard.
+let kernel = engine + [.unsafeFlags(["-O", "-wmo", "-Xfrontend", "-disable-stack-protector"])]
 
 /// One target for each set of instructions that this processor's kind may have.
 #if arch(arm64)
-let kernels: [Target] = [.target(name: "KernelsNEON", dependencies: ["CSystem"], swiftSettings: engine + [.unsafeFlags(["-O", "-wmo"])])]
+let kernels: [Target] = [.target(name: "KernelsNEON", dependencies: ["CSystem"], swiftSettings: kernel)]
 #else
 let kernels: [Target] = [2, 3, 4].map { level in
-    .target(name: "KernelsV\(level)", dependencies: ["CSystem"], swiftSettings: kernel("x86-64-v\(level)"))
+    .target(name: "KernelsV\(level)", dependencies: ["CSystem"], swiftSettings: kernel + [.unsafeFlags(["-Xcc", "-march=x86-64-v\(level)"])])
 }
 #endif
 let kernelNames: [Target.Dependency] = kernels.map { .init(stringLiteral: $0.name) }
@@ -46,7 +44,7 @@ let package = Package(
     targets: [
         // Public: the C ABI. Everything a user can call is declared in include/cadenza.h.
         .target(name: "CCadenza"),
-        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "Training", "CSystem"], exclude: ["cadenza.map"],
+        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "Training", "CSystem"], exclude: ["cadenza.map", "unused.ld"],
                 swiftSettings: small),
 
         // Detail

@@ -179,7 +179,7 @@ public class Layer {
             if indices.contains(index) { throw failure("names axis \(axis) twice") }
             indices.append(index)
         }
-        return indices.inOrder(<)
+        return (0..<rank).filter { indices.contains($0) }
     }
 }
 

@@ -33,13 +33,6 @@ struct Affine {
     @inline(never)
     private func lastPanel(rows: Int, _ column: Int) {
         let lanes = outputs &- column
-        if rows == 1 && !packed.isNarrow {
-            var tile = Tile<1, 1>()
-            if let start { tile[0] = Vector(start + column, count: lanes) }
-            tile.add(x, stride: xStride, inputs: inputs, packed.floats + column &* inputs)
-            tile[0].store(out + column, count: lanes)
-            return
-        }
         var scratch = InlineArray<6, Vector>(repeating: Vector(0))
         withUnsafeMutablePointer(to: &scratch) {
             let sums = UnsafeMutableRawPointer($0).assumingMemoryBound(to: Float.self)
