@@ -68,6 +68,8 @@ public final class PackedMatrix: Lockable {
                 for k in 0..<inputs {
                     let values = matrix + (k * columns + column) * size, words = panel + k / sharing * 64
                     switch weight.precision {
+                    case .float32 where lanes == 16: // without a call
+                        words.storeBytes(of: values.loadUnaligned(as: SIMD16<Float>.self), as: SIMD16<Float>.self)
                     case .float32: words.copyMemory(from: values, byteCount: lanes * 4)
                     case .bfloat16:
                         for lane in 0..<lanes {
