@@ -152,10 +152,11 @@ cadenza_status cadenza_model_save_memory(const cadenza_model *model, void *buffe
 
 /* Makes a model with the same weights, the large ones narrow: a large model's steps read half or a quarter of the bytes, and so
  * are faster. The model itself stays as it is. Biases, states and all else are floats, and so is what is computed. bf16 gives
- * the bits of a float32 model whose weights are so rounded; int8 sums products with the whole numbers and multiplies the sum.
- * Chunks, batches, threads and snapshots change no bit here either. Its memory is half or a quarter of the
- * model's too: no floats are kept. Reading a weight gives as floats what is computed with; setting one rounds it anew. Files of
- * cadenza_model_save_file hold weights narrow; Keras's get them as floats. Such a model cannot be trained (CADENZA_UNSUPPORTED).
+ * the bits of a float32 model whose weights are so rounded; int8 sums products with the whole numbers and multiplies the sum,
+ * which overflows beyond 2^104. Chunks, batches, threads and snapshots change no bit here either. Its memory is half or a quarter
+ * of the model's too: no floats are kept. Reading a weight gives as floats what is computed with; setting one rounds it anew.
+ * Files of cadenza_model_save_file hold weights narrow; Keras's get them as floats. Such a model cannot be trained
+ * (CADENZA_UNSUPPORTED).
  * precision: cadenza_precision.
  * Fails with CADENZA_INVALID_ARGUMENT for a model that is narrow already, for a precision that is not CADENZA_BF16 or
  * CADENZA_INT8, and where int8 would have to hold a weight that is NaN or infinite. */
