@@ -112,6 +112,21 @@ static void rises_and_falls(const char *name, cadenza_model *model, size_t weigh
     CHECK(locked_bytes() == before);
 }
 
+/* A layer whose weights steps read as they are. */
+static void plain_weights(void) {
+    check_trying("plain weights");
+    cadenza_builder *builder = NULL;
+    cadenza_model *model = NULL;
+    CHECK_OK(cadenza_builder_create(0, 30000, &builder));
+    CHECK_OK(cadenza_builder_add(builder, "PReLU", "shared_axes=[1]"));
+    CHECK_OK(cadenza_builder_build(builder, 1, &model));
+    cadenza_builder_release(builder);
+    size_t before = locked_bytes();
+    if (cadenza_model_lock(model) == CADENZA_OK) CHECK(locked_bytes() >= before + weight_bytes(model));
+    cadenza_model_release(model);
+    CHECK(locked_bytes() == before);
+}
+
 static void generator(cadenza_model *model) {
     check_trying("a generator");
     size_t before = locked_bytes();
@@ -200,6 +215,7 @@ int main(void) {
     rises_and_falls("rain", rain, weight_bytes(rain));
     rises_and_falls("narrow", narrow, 1);
     rises_and_falls("a table in a mapped file", with_table, weight_bytes(with_table));
+    plain_weights();
     generator(characters());
     CHECK_FAILS(CADENZA_INVALID_ARGUMENT, cadenza_model_lock(NULL), "model");
     return check_end("locking");

@@ -154,7 +154,7 @@ public final class PReLU: Layer {
     override func build(_ inputs: [Shape]) throws(Failure) {
         var shape = try single(inputs)
         for axis in sharedAxes { shape[try axisIndex(axis, rank: shape.count)] = 1 }
-        alpha = try addWeight("alpha", shape, .zeros)
+        alpha = read(try addWeight("alpha", shape, .zeros))
     }
 
     override var passesMask: Bool { true }
