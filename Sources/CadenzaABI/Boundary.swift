@@ -17,7 +17,7 @@ func attempt(_ body: () throws(Failure) -> Void) -> cadenza_status {
     }
 }
 
-/// The same for what reads or draws numbers: they are rounded to nearest, whatever the caller has set.
+/// The same for what reads or draws numbers, or trains: they are rounded to nearest, whatever the caller has set.
 func attemptRounding(_ body: () throws(Failure) -> Void) -> cadenza_status {
     let callers = cz_float_mode_enter_default()
     defer { cz_float_mode_leave(callers) }

@@ -194,7 +194,7 @@ public func cadenza_tape_state_gradient(_ tape: OpaquePointer?, _ index: Int, _ 
 
 @c @implementation
 public func cadenza_tape_commit_statistics(_ tape: OpaquePointer?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let recorder: Recorder = try object(tape, "tape")
         try recorder.current().commitStatistics()
         try recorder.parameters.model.pack()
@@ -262,7 +262,7 @@ public func cadenza_unrolled_release(_ unrolled: OpaquePointer?) { release(unrol
 
 @c @implementation
 public func cadenza_unrolled_forward(_ unrolled: OpaquePointer?, _ batch: UnsafePointer<cadenza_unrolled_batch>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let unrolled: Unrolled = try object(unrolled, "unrolled")
         let given = try CadenzaABI.given(batch, "batch").pointee
         try require(given.struct_size, MemoryLayout<cadenza_unrolled_batch>.size, "batch")
@@ -320,7 +320,7 @@ public func cadenza_unrolled_gradient(_ unrolled: OpaquePointer?, _ part: Int32,
 @c @implementation
 public func cadenza_unrolled_backward(_ unrolled: OpaquePointer?, _ outputs: UnsafePointer<Float>?, _ answers: UnsafePointer<Float>?,
                                       _ states: UnsafePointer<UnsafePointer<Float>?>?, _ accumulate: Int32) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let unrolled: Unrolled = try object(unrolled, "unrolled")
         try unrolled.backward(outputs: outputs, answers: answers, states: states, accumulate: accumulate != 0)
     }
@@ -394,7 +394,7 @@ private func optimizer(_ given: cadenza_optimizer) throws(Failure) -> OptimizerO
 @c @implementation
 public func cadenza_trainer_create(_ model: OpaquePointer?, _ options: UnsafePointer<cadenza_trainer_options>?,
                                    _ trainer: UnsafeMutablePointer<OpaquePointer?>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let model: Model = try object(model, "model")
         let options = try CadenzaABI.given(options, "options").pointee, trainer = try given(trainer, "trainer")
         try require(options.struct_size, MemoryLayout<cadenza_trainer_options>.size, "options")
@@ -420,7 +420,7 @@ private enum TrainerCall { case update, evaluate, differentiate }
 
 private func run(_ call: TrainerCall, _ trainer: OpaquePointer?, _ batch: UnsafePointer<cadenza_batch>?,
                  _ loss: UnsafeMutablePointer<Double>?, _ losses: UnsafeMutablePointer<Double>?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         let trainer: Trainer = try object(trainer, "trainer")
         let given = try CadenzaABI.given(batch, "batch").pointee
         try require(given.struct_size, MemoryLayout<cadenza_batch>.size, "batch")
@@ -463,12 +463,12 @@ public func cadenza_trainer_differentiate(_ trainer: OpaquePointer?, _ batch: Un
 
 @c @implementation
 public func cadenza_trainer_apply(_ trainer: OpaquePointer?, _ gradients: UnsafePointer<UnsafePointer<Float>?>?) -> cadenza_status {
-    attempt { () throws(Failure) in try (try object(trainer, "trainer") as Trainer).apply(try given(gradients, "gradients")) }
+    attemptRounding { () throws(Failure) in try (try object(trainer, "trainer") as Trainer).apply(try given(gradients, "gradients")) }
 }
 
 @c @implementation
 public func cadenza_trainer_apply_tape(_ trainer: OpaquePointer?, _ tape: OpaquePointer?) -> cadenza_status {
-    attempt { () throws(Failure) in
+    attemptRounding { () throws(Failure) in
         try (try object(trainer, "trainer") as Trainer).apply((try object(tape, "tape") as Recorder).parameters)
     }
 }

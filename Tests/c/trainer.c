@@ -1,5 +1,6 @@
 /* The trainer: the same bits with any threads, under any memory limit and after a checkpoint; what is wrong changes nothing. */
 #include "support.h"
+#include <fenv.h>
 #include <math.h>
 #include <sys/wait.h>
 
@@ -242,6 +243,29 @@ static void test_wrong_input(void) {
     end(it);
 }
 
+/* Whatever way to round the caller has set: in penalties and moving statistics, too. */
+static void test_rounding_modes(void) {
+    static const char *const layers[] = {"GRU", "units=6, return_sequences=True, kernel_regularizer=l2", "BatchNormalization", NULL,
+                                         "Dense", "units=4, activation=softmax", NULL};
+    const int modes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    unsigned char *expected = NULL;
+    double losses[4];
+    size_t size = 0;
+    for (size_t mode = 0; mode < 4; mode++) {
+        check_trying("rounding mode %zu", mode);
+        fesetround(modes[mode]);
+        task it = begin(build(FEATURES, 3, layers), CADENZA_ADAM, 1, 0);
+        for (int i = 0; i < UPDATES; i++) CHECK_OK(update(it, x, labels, &losses[mode]));
+        CHECK(fegetround() == modes[mode]);
+        fesetround(FE_TONEAREST);
+        CHECK(losses[mode] == losses[0]);
+        if (mode == 0) expected = checkpoint(it, &size);
+        CHECK(is_like(it, expected, size));
+        end(it);
+    }
+    free(expected);
+}
+
 int main(void) {
     check_begin();
     x = random_floats(BATCH * STEPS * FEATURES, 1);
@@ -255,6 +279,7 @@ int main(void) {
     test_memory();
     test_checkpoints();
     test_wrong_input();
+    test_rounding_modes();
     free(x), free(labels);
     return check_end("trainer");
 }
