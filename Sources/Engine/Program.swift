@@ -250,7 +250,8 @@ extension Model {
     }
 
     /// Whole sequences: inputs [batch][shape…], dense; outputs likewise, nil where not wanted. Every row starts from zero.
-    /// Rows are split over `threads`, the calling one among them; where those are more than rows, recurrent layers are, too. Fails before anything is written, or not at all.
+    /// Rows are split over `threads`, the calling one among them; where those are twice as many as rows or more, recurrent layers
+    /// are, too. Fails before anything is written, or not at all.
     @export(interface)
     public func run(batch: Int, times: UnsafePointer<Int>?, inputs given: UnsafePointer<UnsafePointer<Float>?>,
                     outputs wanted: UnsafePointer<UnsafeMutablePointer<Float>?>, threads: Int = 1) throws(Failure) {

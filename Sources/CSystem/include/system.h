@@ -29,7 +29,8 @@ void cz_unmap(const void *address, size_t size);
 int cz_write_file(const char *path, const void *bytes, size_t size, char *why, size_t why_size);
 
 /* The thread's way to compute with floats, set to ours: to nearest, nothing traps, and numbers below 2^-126, which would take
- * a hundred times as long, are zero. What the caller has set would change our bits. Returns the caller's, to be put back. The default way, where all numbers are to be kept: small ones count. */
+ * a hundred times as long, are zero. What the caller has set would change our bits. Returns the caller's, to be put back. In the
+ * default way, for where all numbers are to be kept, small ones count. */
 #if defined(__x86_64__)
 static inline unsigned long cz_float_mode_enter(void) {
     unsigned long callers = __builtin_ia32_stmxcsr();
