@@ -93,6 +93,14 @@ public final class PackedMatrix: Lockable {
         }
     }
 
+    /// start + x · W of some rows, in panel order: [rows][width]. start: nil for zeros, its stride 0 for one row that serves all.
+    @inline(never)
+    func multiply(_ x: UnsafePointer<Float>, _ xStride: Int, rows: Int, _ start: UnsafePointer<Float>?, _ startStride: Int,
+                  _ out: UnsafeMutablePointer<Float>, _ kernels: UnsafePointer<cz_kernels>) {
+        var panels = weights
+        kernels.pointee.affine_packed(x, xStride, rows, inputs, &panels, width, start, startStride, out, width)
+    }
+
     // MARK: Locking
 
     override func lock() throws(Failure) {

@@ -119,9 +119,7 @@ final class KeptProducts {
     }
 
     private func make(_ range: Range<Int>, _ x: UnsafePointer<Float>, _ xStride: Int) {
-        var panels = weights.weights
-        kernels.pointee.affine_packed(x + range.lowerBound &* xStride, xStride, range.count, weights.inputs, &panels, width,
-                                      weights.bias, 0, sums + range.lowerBound &* width, width)
+        weights.multiply(x + range.lowerBound &* xStride, xStride, rows: range.count, weights.bias, 0, sums + range.lowerBound &* width, kernels)
         for row in range {
             (inputs + row &* weights.inputs).copy(from: x + row &* xStride, count: weights.inputs)
             isThere[row] = 1
@@ -168,10 +166,9 @@ final class InputProducts {
     func prepare(_ step: Int, before end: Int, rows: Int, _ x: UnsafePointer<Float>, _ rowStride: Int, for cell: CellStep) {
         if !made.contains(step) || step == 0 {
             made = step..<min(end, step &+ capacity)
-            var panels = weights.weights
             for row in 0..<rows {
-                kernels.pointee.affine_packed(x + (row &* rowStride &+ step &* weights.inputs), weights.inputs, made.count, weights.inputs, &panels,
-                                              weights.width, weights.bias, 0, sums + row &* capacity &* weights.width, weights.width)
+                weights.multiply(x + (row &* rowStride &+ step &* weights.inputs), weights.inputs, rows: made.count, weights.bias, 0,
+                                 sums + row &* capacity &* weights.width, kernels)
             }
         }
         cell.givenSums = UnsafePointer(sums) + (step &- made.lowerBound) &* weights.width
@@ -202,10 +199,9 @@ struct GateSums {
     var panelWidth: Int { padded(units) &* gateCount }
 
     /// start + x · packed, for all rows.
-    func sum(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int, _ inputs: Int,
+    func sum(_ x: UnsafePointer<Float>, _ xStride: Int, _ rows: Int,
              _ packed: PackedMatrix, start: UnsafePointer<Float>?, startStride: Int) {
-        var weights = packed.weights
-        kernels.pointee.affine_packed(x, xStride, rows, inputs, &weights, panelWidth, start, startStride, panels, panelWidth)
+        packed.multiply(x, xStride, rows: rows, start, startStride, panels, kernels)
     }
 
     /// Spreads one row's sums into `gates`.

@@ -160,8 +160,8 @@ private final class RowwiseGRUStep: CellStep {
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         let kernel = matrices.kernel, recurrentH = matrices.recurrentH
         let units = cell.units
-        input.sum(x, xStride, rows, kernel.inputs, kernel, start: kernel.bias, startStride: 0)
-        recurrent.sum(from, fromStride, rows, units, matrices.recurrent, start: nil, startStride: 0)
+        input.sum(x, xStride, rows, kernel, start: kernel.bias, startStride: 0)
+        recurrent.sum(from, fromStride, rows, matrices.recurrent, start: nil, startStride: 0)
         for row in 0..<rows {
             input.unpack(row: row)
             recurrent.unpack(row: row)
@@ -175,7 +175,7 @@ private final class RowwiseGRUStep: CellStep {
                 for unit in 0..<units { candidate[unit] += r[unit] * (product[unit] + recurrentH.bias[unit]) }
             } else {
                 for unit in 0..<units { hOut[unit] = r[unit] * h[unit] }
-                reset.sum(hOut, toStride, 1, units, recurrentH, start: nil, startStride: 0)
+                reset.sum(hOut, toStride, 1, recurrentH, start: nil, startStride: 0)
                 reset.unpack(row: 0)
                 for unit in 0..<units { candidate[unit] += reset.gates[unit] }
             }

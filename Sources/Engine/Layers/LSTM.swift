@@ -122,8 +122,8 @@ private final class RowwiseLSTMStep: CellStep {
     override func run(rows: Int, x: UnsafePointer<Float>, xStride: Int,
                       from: UnsafePointer<Float>, fromStride: Int, to: UnsafeMutablePointer<Float>, toStride: Int) {
         let units = cell.units
-        sums.sum(x, xStride, rows, kernel.inputs, kernel, start: kernel.bias, startStride: 0)
-        sums.sum(from, fromStride, rows, units, recurrent,
+        sums.sum(x, xStride, rows, kernel, start: kernel.bias, startStride: 0)
+        sums.sum(from, fromStride, rows, recurrent,
                  start: sums.panels, startStride: sums.panelWidth)
         for row in 0..<rows {
             sums.unpack(row: row)
