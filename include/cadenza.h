@@ -168,10 +168,11 @@ int32_t cadenza_model_precision(const cadenza_model *model);
 /* Locks into memory (mlock) what steps read of the model and, for streams, pools and generators that are made of it from now on,
  * their states and what they compute in: while nothing runs the system does not page it out, and a step after a long pause finds
  * it there. Memory is unlocked as it is freed. Code, stack and small objects are not locked; mlockall(2) does that for the
- * whole process, and then this is not called. Where a trainer has been made of the model, call it anew after that; once
- * locked, a model has nothing to lose by it. No other thread may use the model meanwhile.
+ * whole process, and then this is not called. Where a trainer has been made of the model, or restored, call it anew after
+ * that; once locked, a model has nothing to lose by it. No other thread may use the model meanwhile.
  * Fails with CADENZA_SYSTEM where the system allows no more (RLIMIT_MEMLOCK): a model that was not locked is not locked then. So
- * fails, too, what creates or grows streams, pools and generators of a locked model. */
+ * fails, too, what creates or grows streams, pools and generators of a locked model, and what sets a table or another weight
+ * that steps read as it is: for a moment the old one and the new one are locked. */
 cadenza_status cadenza_model_lock(cadenza_model *model);
 
 /* One more owner, who must release it too. Returns the model; NULL gives NULL. Any thread. */

@@ -205,6 +205,27 @@ static void refused(void) {
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
     cadenza_model_release(model);
+    child = fork();
+    if (child == 0) { /* no room for a second table beside the first */
+        model = characters();
+        size_t table = 0;
+        cadenza_weight_info info = {.struct_size = sizeof info};
+        CHECK_OK(cadenza_model_weight_find(model, "embedding/embeddings", &table));
+        CHECK_OK(cadenza_model_weight_info(model, table, &info));
+        float *values = random_floats(info.count, 7), *before = floats(info.count), *after = floats(info.count);
+        CHECK_OK(cadenza_model_weight_get(model, table, before, info.count));
+        limit_locking(weight_bytes(model) + (128 << 10));
+        CHECK_OK(cadenza_model_lock(model));
+        size_t locked = locked_bytes();
+        CHECK_FAILS(CADENZA_SYSTEM, cadenza_model_weight_set(model, table, values, info.count), "locked|RLIMIT_MEMLOCK");
+        CHECK_OK(cadenza_model_weight_get(model, table, after, info.count));
+        CHECK(locked_bytes() == locked && same_bits(before, after, info.count));
+        free(values), free(before), free(after);
+        cadenza_model_release(model);
+        CHECK(locked_bytes() == 0);
+        exit(check_failures != 0);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
 }
 
 int main(void) {
