@@ -44,8 +44,8 @@ let package = Package(
     targets: [
         // Public: the C ABI. Everything a user can call is declared in include/cadenza.h.
         .target(name: "CCadenza"),
-        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "Training", "CSystem"], exclude: ["cadenza.map", "unused.ld"],
-                swiftSettings: small),
+        .target(name: "CadenzaABI", dependencies: ["CCadenza", "Engine", "Files", "Generation", "Training", "CSystem"],
+                exclude: ["cadenza.map", "unused.ld"], swiftSettings: small),
 
         // Detail
         .target(name: "CSystem"),
