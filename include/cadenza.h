@@ -88,7 +88,8 @@ const char *cadenza_last_message(void);
 /* ── Processor ───────────────────────────────────────────────────────────────────────────────────────── */
 
 /* The SIMD kernels in use: "x86-64-v2", "x86-64-v3" or "x86-64-v4". Chosen once by what the processor has;
- * the environment variable CADENZA_KERNELS names another choice. v3 and v4 give the same bits; v2 has no fused
+ * the environment variable CADENZA_KERNELS names another choice, and where this processor cannot run that, or there is none
+ * of this name, it is as if it were not set: what is in use is told here. v3 and v4 give the same bits; v2 has no fused
  * multiply-add and differs in the last ones. */
 const char *cadenza_kernels_name(void);
 
@@ -167,9 +168,9 @@ int32_t cadenza_model_precision(const cadenza_model *model);
 
 /* Locks into memory (mlock) what steps read of the model and, for streams, pools and generators that are made of it from now on,
  * their states and what they compute in: while nothing runs the system does not page it out, and a step after a long pause finds
- * it there. Memory is unlocked as it is freed. Code, stack and small objects are not locked; mlockall(2) does that for the
- * whole process, and then this is not called. Where a trainer has been made of the model, or restored, call it anew after
- * that; once locked, a model has nothing to lose by it. No other thread may use the model meanwhile.
+ * it there. Memory is unlocked as it is freed; a forked process has it unlocked. Code, stack and small objects are not locked;
+ * mlockall(2) does that for the whole process, and then this is not called. Where a trainer has been made of the model, or
+ * restored, call it anew after that; once locked, a model has nothing to lose by it. No other thread may use the model meanwhile.
  * Fails with CADENZA_SYSTEM where the system allows no more (RLIMIT_MEMLOCK): a model that was not locked is not locked then. So
  * fails, too, what creates or grows streams, pools and generators of a locked model, and what sets a table or another weight
  * that steps read as it is: for a moment the old one and the new one are locked. */
