@@ -93,10 +93,10 @@ class _Place:
     """Where samples of one shape are put, and where the answers to them will be: in `target`; or once a caller gives the same
     array again and again, right in that."""
 
-    __slots__ = ("source", "target", "last", "kept", "step", "guard")
+    __slots__ = ("source", "target", "shape", "last", "kept", "step", "guard")
 
     def __init__(self, source: Array, target: Array) -> None:
-        self.source, self.target = source, target
+        self.source, self.target, self.shape = source, target, target.shape
         self.last: Any = None
         self.kept: Any = self  # no array
         self.step: Any = None
@@ -149,9 +149,7 @@ class Stream:
         """Makes one step of every row and returns the answer: what the whole model gives on the samples so far.
 
         sample: (features,) or (1, features) for one row, (batch, features) for several.
-        out: a float32 array of the answer's shape, or a list of them for several outputs: receives it, and is returned. An
-        array that was given twice in a row is written to by the library itself: whether another shape or type was assigned
-        to it since is not looked at again.
+        out: a float32 array of the answer's shape, or a list of them for several outputs: receives it, and is returned.
         Raises InvalidArgumentError for other shapes, with no step made.
         """
         try:
@@ -159,7 +157,7 @@ class Stream:
         except (AttributeError, KeyError, TypeError):  # a list, several inputs, or a shape to complain about
             return self._exchange(self._step, sample, out)
         place.source[...] = sample
-        if out is place.kept and out.flags.writeable:
+        if out is place.kept and out.shape == place.shape and out.dtype is _FLOAT32 and out.flags.writeable:
             if status := place.step():
                 raise failure(status)
             return out

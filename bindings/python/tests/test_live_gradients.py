@@ -39,7 +39,7 @@ def compare(keras_model, model: cadenza.Model, inputs, seed: int, training: bool
     factors = [random.normal(size=output.shape).astype(np.float32) for output in outputs]
     expected, by_weight, by_input = live.gradients(keras_model, inputs, factors, training)
     found = tape.backward(factors)
-    for output, answer in zip(outputs, expected):
+    for output, answer in zip(outputs, expected, strict=True):
         assert worst_difference(output, answer) <= 1e-5
     assert list(found.weights) == [name for name, info in zip(model.weights, model._weight_infos) if info.trainable]
     pairs = list(zip(found.weights.values(), by_weight, strict=True))
